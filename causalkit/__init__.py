@@ -1,0 +1,55 @@
+"""Causal and statistical estimators with one scikit-learn-style interface.
+
+Names are imported on first use, so that ``import causalkit`` loads neither torch, econml, pyro nor
+matplotlib.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "causalkit.crossfit": ["CrossFitter"],
+    "causalkit.debiasing": [
+        "DebiasedEffect",
+        "DebiasedRegression",
+        "EffectAccumulator",
+        "HierarchicalCalibration",
+        "LinearCalibration",
+        "SplineCalibration",
+        "TweedieCorrection",
+        "break_even_share",
+        "combine_imputations",
+        "compare_corrections",
+        "correct_vcov",
+        "debiased_effect",
+        "exclusion_test",
+        "prediction_powered_ate",
+        "prediction_powered_mean",
+        "prediction_powered_ols",
+        "required_calibration_size",
+        "slope_heterogeneity",
+        "validate_correction",
+    ],
+    "causalkit.inference": ["InferenceResult"],
+    "causalkit.persistence": ["load", "save"],
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+_SUBMODULES = ("crossfit", "datasets", "debiasing", "exceptions", "inference", "linear", "persistence", "plotting")
+
+__all__ = sorted([*_MODULE_OF, *_SUBMODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
+    if name in _SUBMODULES:
+        return import_module(f"causalkit.{name}")
+    raise AttributeError(f"module 'causalkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,324 @@
+"""Checks of what users pass in: the only module that words "bad input".
+
+Every check names the argument, says what was expected and what was got, and what to do about it.
+Each returns the checked value as a plain numpy array, so that numeric code never sees a frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Groups",
+    "Treatment",
+    "check_choice",
+    "check_groups",
+    "check_integer",
+    "check_matrix",
+    "check_probability",
+    "check_same_index",
+    "check_sample_weight",
+    "check_treatment",
+    "check_vector",
+    "column_name",
+]
+
+MAX_CONTRAST_LEVELS = 20
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Cluster membership of rows.
+
+    Attributes
+    ----------
+    codes : ndarray of int, shape (n,)
+        Group of each row, numbered from 0.
+    labels : ndarray, shape (G,)
+        Label of each group, so that groups of two samples can be matched.
+    """
+
+    codes: NDArray[np.intp]
+    labels: NDArray[Any]
+
+    @property
+    def n_groups(self) -> int:
+        """Number of distinct groups, G."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """A coded treatment.
+
+    Attributes
+    ----------
+    codes : ndarray of int, shape (n,)
+        Level of each row, numbered from 0 (the reference level).
+    levels : ndarray, shape (L,)
+        Sorted distinct values.
+    """
+
+    codes: NDArray[np.intp]
+    levels: NDArray[Any]
+
+
+def column_name(values: Any) -> str | None:
+    """Name that a Series or a one-column frame carries, if it is a string."""
+    columns = getattr(values, "columns", None)
+    name = columns[0] if columns is not None and len(columns) == 1 else getattr(values, "name", None)
+    return name if isinstance(name, str) and name else None
+
+
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    if values is None:
+        raise ValueError(f"{name} is missing: expected one value per row, got None.")
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise TypeError(
+            f"{name} is a sparse matrix: expected a dense array, Series or frame; "
+            f"A dense array is required, so use {name}.toarray()."
+        )
+    if hasattr(values, "to_numpy"):
+        return np.asarray(values.to_numpy())
+    return np.asarray(values)
+
+
+def _as_float(array: NDArray[Any], name: str) -> NDArray[np.float64]:
+    if np.iscomplexobj(array):
+        raise ValueError(f"Complex data not supported: {name} must hold real numbers, got {array.dtype}.")
+    try:
+        return np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, TypeError) and "argument must be" in str(error):
+            raise TypeError(f"{name} must hold numbers: {error}") from None
+        raise ValueError(
+            f"{name} must hold numbers, got dtype {array.dtype} that does not convert to float ({error})."
+        ) from None
+
+
+def check_vector(
+    values: Any, name: str, *, n_rows: int | None = None, like: str | None = None, allow_nan: bool = False
+) -> NDArray[np.float64]:
+    """Check one finite number per row; accepts (n,), (n, 1), a Series or a one-column frame.
+
+    Parameters
+    ----------
+    values : array-like
+        The values.
+    name : str
+        Argument name for messages.
+    n_rows : int, optional
+        Number of rows that is required.
+    like : str, optional
+        Name of the argument that sets ``n_rows``, for the message.
+    allow_nan : bool, default=False
+        Whether NaN passes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    array = _as_array(values, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 0:
+        raise ValueError(f"{name} must hold one value per row, got a scalar. Reshape your data to shape (n,).")
+    if array.ndim != 1:
+        raise ValueError(
+            f"{name} must be one column: expected shape (n,) or (n, 1), got shape {array.shape}. "
+            "Pass the one column of predictions or outcomes that is meant."
+        )
+    array = _as_float(array, name)
+    if n_rows is not None and array.shape[0] != n_rows:
+        raise ValueError(
+            f"{name} has {array.shape[0]} rows, but {like or 'the other arguments'} has {n_rows}: "
+            "expected unequal lengths nowhere; pass the same rows to both."
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"Found array with 0 sample(s): {name} is empty; a minimum of 1 row is required.")
+    if not allow_nan:
+        _check_finite(array, name)
+    return array
+
+
+def _check_finite(array: NDArray[np.float64], name: str) -> None:
+    # One reduction settles the common case without an n-sized mask.
+    if np.isfinite(np.sum(array)):
+        return
+    bad = ~np.isfinite(array)
+    if array.ndim == 2:
+        bad = bad.any(axis=1)
+    count = int(bad.sum())
+    if count == 0:  # the sum overflowed, the values are finite
+        return
+    kind = "NaN" if np.isnan(array).any() else "infinity"
+    raise ValueError(
+        f"{name} contains NaN or infinity in {count} of {array.shape[0]} rows (first: row {int(np.argmax(bad))}, "
+        f"{kind}): expected finite numbers. Drop or impute these rows first."
+    )
+
+
+def check_matrix(
+    values: Any, name: str, *, n_rows: int | None = None, like: str | None = None
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Check a finite numeric matrix and return it with its column names.
+
+    Returns
+    -------
+    matrix : ndarray of float64, shape (n, p)
+    names : list of str, length p
+        Column names of a frame, else ``name0``, ``name1``, ...
+    """
+    array = _as_array(values, name)
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be a table: expected shape (n, p), got shape {array.shape}.")
+    array = _as_float(array, name)
+    if n_rows is not None and array.shape[0] != n_rows:
+        raise ValueError(f"{name} has {array.shape[0]} rows, but {like or 'the other arguments'} has {n_rows}.")
+    _check_finite(array, name)
+    columns = getattr(values, "columns", None)
+    single = column_name(values)
+    if columns is not None:
+        return array, [str(c) for c in columns]
+    if single is not None and array.shape[1] == 1:
+        return array, [single]
+    return array, [f"{name}{j}" for j in range(array.shape[1])]
+
+
+def check_sample_weight(
+    values: Any, n_rows: int, *, name: str = "sample_weight", like: str | None = None
+) -> NDArray[np.float64] | None:
+    """Check non-negative weights with a positive sum; ``None`` stays ``None``."""
+    if values is None:
+        return None
+    weight = check_vector(values, name, n_rows=n_rows, like=like)
+    negative = weight < 0
+    if negative.any():
+        raise ValueError(
+            f"{name} must not be negative: got {int(negative.sum())} negative of {n_rows} rows "
+            f"(first: row {int(np.argmax(negative))}, {weight[np.argmax(negative)]:g})."
+        )
+    if not weight.sum() > 0:
+        raise ValueError(f"{name} must have a positive sum, got {weight.sum():g}: every row would be dropped.")
+    return weight
+
+
+def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | None = None) -> Groups | None:
+    """Code cluster labels as integers; ``None`` stays ``None``. Missing labels are refused."""
+    if values is None:
+        return None
+    import pandas as pd
+
+    array = _as_array(values, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.shape[0] != n_rows:
+        raise ValueError(
+            f"{name} must hold one label per row: expected shape ({n_rows},) like "
+            f"{like or 'the other arguments'}, got shape {array.shape}."
+        )
+    codes, labels = pd.factorize(array, sort=False)
+    if (codes < 0).any():
+        raise ValueError(
+            f"{name} has {int((codes < 0).sum())} missing labels (first: row {int(np.argmax(codes < 0))}): "
+            "give every row a label."
+        )
+    return Groups(np.asarray(codes, dtype=np.intp), np.asarray(labels))
+
+
+def check_treatment(
+    values: Any,
+    n_rows: int,
+    *,
+    name: str = "treatment",
+    like: str | None = None,
+    max_levels: int = MAX_CONTRAST_LEVELS,
+) -> Treatment:
+    """Code a discrete treatment; the smallest level is the reference."""
+    import pandas as pd
+
+    array = _as_array(values, name)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or array.shape[0] != n_rows:
+        raise ValueError(
+            f"{name} must hold one level per row: expected shape ({n_rows},) like "
+            f"{like or 'the other arguments'}, got shape {array.shape}."
+        )
+    codes, levels = pd.factorize(array, sort=True)
+    if (codes < 0).any():
+        raise ValueError(
+            f"{name} has {int((codes < 0).sum())} missing values (first: row {int(np.argmax(codes < 0))}): "
+            "drop these rows or code them as a level."
+        )
+    if len(levels) < 2:
+        raise ValueError(f"{name} has a single level, got {list(levels)}: a contrast needs at least two levels.")
+    if len(levels) > max_levels:
+        raise ValueError(
+            f"{name} has {len(levels)} levels, more than the {max_levels} that a contrast allows: "
+            'for a continuous treatment pass estimator="ols".'
+        )
+    return Treatment(np.asarray(codes, dtype=np.intp), np.asarray(levels))
+
+
+def check_probability(values: Any, name: str, *, n_rows: int, like: str | None = None) -> NDArray[np.float64]:
+    """Check probabilities strictly between 0 and 1, one column or one column per level."""
+    array = _as_array(values, name)
+    matrix = array.ndim == 2 and array.shape[1] > 1
+    checked: NDArray[np.float64] = (
+        check_matrix(values, name, n_rows=n_rows, like=like)[0]
+        if matrix
+        else check_vector(values, name, n_rows=n_rows, like=like)
+    )
+    outside = (checked <= 0) | (checked >= 1)
+    if outside.any():
+        rows = outside.any(axis=1) if matrix else outside
+        raise ValueError(
+            f"{name} must lie strictly between 0 and 1: got {int(rows.sum())} rows outside "
+            f"(first: row {int(np.argmax(rows))}, {checked[np.argmax(rows)]}). "
+            "Rows that are treated for certain carry no contrast; drop them."
+        )
+    return checked
+
+
+def check_choice(value: Any, name: str, choices: tuple[Any, ...]) -> None:
+    """Check that an option is one of a few values."""
+    try:
+        ok = value in choices
+    except (TypeError, ValueError):
+        ok = False
+    if not ok:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+
+
+def check_integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
+    """Check an integer option within its range."""
+    ok = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not ok or value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{name} must be an integer {limits}; got {value!r}.")
+    return int(value)
+
+
+def check_same_index(first: Any, second: Any, names: tuple[str, str]) -> None:
+    """Refuse two pandas objects whose index labels agree as a set but not in order.
+
+    Rows are matched by position everywhere in the library. Equal labels in another order mean that
+    the user thinks of them as matched by label, and a silent positional match would be wrong.
+    """
+    a, b = getattr(first, "index", None), getattr(second, "index", None)
+    if a is None or b is None or not hasattr(a, "equals") or not hasattr(b, "equals"):
+        return
+    if len(a) != len(b) or a.equals(b) or not a.is_unique or not b.is_unique:
+        return
+    if bool(b.isin(a).all()):
+        raise ValueError(
+            f"{names[0]} and {names[1]} have the same index labels in a different order. Rows are matched by "
+            f"position: reorder one of them first, for example {names[1]}.loc[{names[0]}.index]."
+        )
