@@ -1,0 +1,96 @@
+"""One page of the API reference per module, from the names in its ``__all__``."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+# The order of the reference. A new public module joins by one line: name, title, what it is for.
+MODULES = [
+    (
+        "causalkit.debiasing",
+        "Debiasing",
+        "Outcomes that are predictions of a model: calibrate them on a labelled sample, correct the effect, and "
+        "carry the noise of the calibration into the interval.",
+    ),
+    (
+        "causalkit.inference",
+        "Inference",
+        "Results that outlive their estimator, and covariances that respect dependence between rows.",
+    ),
+    ("causalkit.plotting", "Displays", "Figures of estimators and results; matplotlib is loaded when one is drawn."),
+    ("causalkit.datasets", "Data sets", "Shipped data, fetchers, and simulated designs that return their truth."),
+    ("causalkit.crossfit", "Cross-fitting", "Out-of-fold predictions for any nuisance model."),
+    ("causalkit.linear", "Linear fits", "Weighted least squares and linear moment equations with influence values."),
+    ("causalkit.persistence", "Saving and loading", "Files without pickle: reading one never runs code."),
+    ("causalkit.validation", "Validation", "The checks that every estimator runs on its input before any work."),
+    ("causalkit.exceptions", "Errors and warnings", "Every named error and warning."),
+]
+
+# Methods that scikit-learn supplies and documents; their docstrings link to its own pages.
+_SKLEARN_METHODS = {
+    "get_metadata_routing",
+    "get_params",
+    "set_params",
+    "set_output",
+    "fit_transform",
+}
+
+
+def is_own_method(name: str) -> bool:
+    """Tell the methods that a class of this package documents from those that scikit-learn supplies."""
+    routed = name.startswith("set_") and name.endswith("_request")
+    return not (name.startswith("_") or routed or name in _SKLEARN_METHODS)
+
+
+def _public_names(module_name: str) -> tuple[list[str], list[str]]:
+    """Classes and functions of a module, in the order of its ``__all__``."""
+    module = import_module(module_name)
+    classes: list[str] = []
+    functions: list[str] = []
+    for name in getattr(module, "__all__", []):
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            classes.append(name)
+        elif callable(value):
+            functions.append(name)
+    return classes, functions
+
+
+def _block(title: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    listing = "\n".join(f"   {name}" for name in names)
+    return f"{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :toctree: .\n   :nosignatures:\n\n{listing}\n\n"
+
+
+def _page(module_name: str, title: str, purpose: str) -> str:
+    classes, functions = _public_names(module_name)
+    kind = "Errors and warnings" if module_name.endswith("exceptions") else "Classes"
+    head = f"{title}\n{'=' * len(title)}\n\n``{module_name}``: {purpose[0].lower()}{purpose[1:]}\n\n"
+    return f"{head}.. currentmodule:: {module_name}\n\n{_block(kind, classes)}{_block('Functions', functions)}"
+
+
+def write_api_pages(folder: Path) -> None:
+    """Write the module pages and their list; files whose text is unchanged keep their time stamp."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[str] = []
+    kept: set[str] = set()
+    for module_name, title, purpose in MODULES:
+        spec = find_spec(module_name)
+        if spec is None or spec.origin is None:
+            continue
+        _write(folder / f"module.{module_name}.rst", _page(module_name, title, purpose))
+        written.append(f"   generated/module.{module_name}")
+        kept |= {f"{module_name}.{name}.rst" for names in _public_names(module_name) for name in names}
+    _write(folder / "modules.txt", ".. toctree::\n   :maxdepth: 2\n\n" + "\n".join(written) + "\n")
+    # A page whose name is gone would stand outside every table of contents, which is a warning.
+    for stale in {path.name for path in folder.glob("causalkit.*.rst")} - kept:
+        (folder / stale).unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
