@@ -159,10 +159,15 @@ class NaturalSplineBasis(Basis):
         return self._columns(x, slopes)
 
     def _columns(self, x: Array, pieces: Array) -> Array:
-        index = np.searchsorted(self.knots, x, side="right")
-        step = (x - self.anchors()[index])[:, None]
-        c = pieces[:, index, :]
-        return c[0] + step * (c[1] + step * (c[2] + step * c[3]))
+        anchors = self.anchors()
+        out = np.empty((len(x), pieces.shape[2]))
+        for part in chunks(len(x)):
+            index = np.searchsorted(self.knots, x[part], side="right")
+            step = x[part] - anchors[index]
+            for j in range(pieces.shape[2]):
+                c0, c1, c2, c3 = (pieces[p, :, j].take(index) for p in range(4))
+                out[part, j] = c0 + step * (c1 + step * (c2 + step * c3))
+        return out
 
     def evaluate(self, x: Array, coef: Array, cells: Codes | None = None) -> Array:
         if len(self.knots) == 2:

@@ -1,0 +1,97 @@
+"""Fieller's confidence sets for a ratio, which may be unions of intervals or unbounded, and their p-values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ConfidenceSet", "RatioParts"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ConfidenceSet:
+    """A union of closed intervals.
+
+    Attributes
+    ----------
+    intervals : tuple of (float, float)
+        Disjoint intervals in increasing order; ends may be infinite.
+    """
+
+    intervals: tuple[tuple[float, float], ...]
+
+    @property
+    def lower(self) -> float:
+        """Smallest value, minus infinity where the set is unbounded below."""
+        return self.intervals[0][0]
+
+    @property
+    def upper(self) -> float:
+        """Largest value, infinity where the set is unbounded above."""
+        return self.intervals[-1][1]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether both ends are finite."""
+        return bool(np.isfinite(self.lower) and np.isfinite(self.upper))
+
+    def __contains__(self, value: float) -> bool:
+        return any(low <= value <= high for low, high in self.intervals)
+
+    def __str__(self) -> str:
+        return " ∪ ".join(
+            f"{'(' if np.isinf(low) else '['}{_number(low)}, {_number(high)}{')' if np.isinf(high) else ']'}"
+            for low, high in self.intervals
+        )
+
+
+def _number(value: float) -> str:
+    return ("-∞" if value < 0 else "∞") if np.isinf(value) else f"{value:.6g}"
+
+
+@dataclass(frozen=True)
+class RatioParts:
+    """Numerators and the common denominator of τ = N/k, with their joint covariance.
+
+    Attributes
+    ----------
+    numerator : ndarray, shape (q,)
+        Uncorrected estimates less the intercept's part.
+    slope : float
+        k.
+    cov : ndarray, shape (q + 1, q + 1)
+        Covariance of (N, k).
+    """
+
+    numerator: Array
+    slope: float
+    cov: Array
+
+    def confidence_set(self, index: int, critical: float) -> ConfidenceSet:
+        """{t : (N - tk)² ≤ z²(V_N - 2t C_Nk + t² V_k)} for one numerator."""
+        z2 = critical**2
+        n, k = float(self.numerator[index]), self.slope
+        v_n, v_k, c = float(self.cov[index, index]), float(self.cov[-1, -1]), float(self.cov[index, -1])
+        a, b, d = k * k - z2 * v_k, -2.0 * (n * k - z2 * c), n * n - z2 * v_n
+        discriminant = b * b - 4 * a * d
+        # With a > 0 the point N/k solves the inequality, so the roots are real up to rounding.
+        if a > 0:
+            root = np.sqrt(max(discriminant, 0.0))
+            return ConfidenceSet((((-b - root) / (2 * a), (-b + root) / (2 * a)),))
+        if discriminant <= 0 or a == 0:
+            return ConfidenceSet(((-np.inf, np.inf),))
+        root = np.sqrt(discriminant)
+        low, high = sorted(((-b - root) / (2 * a), (-b + root) / (2 * a)))
+        return ConfidenceSet(((-np.inf, low), (high, np.inf)))
+
+    def statistic(self, index: int, null: float) -> float:
+        """|N - tk| in standard errors: the set at level 1 - p ends where this has p-value p."""
+        variance = self.cov[index, index] - 2 * null * self.cov[index, -1] + null**2 * self.cov[-1, -1]
+        distance = abs(float(self.numerator[index]) - null * self.slope)
+        if distance == 0:
+            return 0.0
+        return distance / float(np.sqrt(variance)) if variance > 0 else np.inf

@@ -1,0 +1,479 @@
+"""DebiasedEffect: the effect on the true outcome, with every source of error and the band around it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from causalkit.debiasing.basis import Basis
+from causalkit.debiasing.calibration_lines import CalibrationLines
+from causalkit.debiasing.confidence_sets import ConfidenceSet, RatioParts
+from causalkit.debiasing.downstream import Downstream, TrialRows
+from causalkit.debiasing.fitted import FittedCorrection
+from causalkit.exceptions import ExtrapolationWarning
+from causalkit.inference import InferenceResult, cluster_sums
+from causalkit.inference.result import check_confidence_level
+from causalkit.validation import Groups, check_choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DebiasedEffect", "assemble_effect", "warn_off_support"]
+
+Array = NDArray[np.float64]
+
+EXCLUSION = "exclusion (linear calibration)"
+SURROGACY = "surrogacy (naive)"
+RECALIBRATED = "surrogacy, recalibrated"
+_WEAK = 5.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DebiasedEffect(InferenceResult):
+    r"""Effect on the true outcome, estimated from predictions and a calibration sample.
+
+    The estimate is :math:`\hat\tau = \Delta'\hat\theta`, the downstream estimator applied to each column of
+    the correction :math:`g(\hat y) = h(\hat y)'\theta`; its variance is
+    :math:`V_{down} + \Delta'V_\theta\Delta` plus, for a new site, the transport variance.
+
+    Attributes
+    ----------
+    naive : InferenceResult
+        The same downstream estimator on the raw predictions.
+    band : DataFrame
+        The two textbook assumptions, one row each per effect: the naive estimate (right under surrogacy,
+        treatment independent of the truth given the prediction) and linear calibration (right under
+        exclusion, treatment independent of the prediction given the truth). A third row, the naive
+        estimate times the slope b of truth on prediction, where b differs from 1 at the 5 % level.
+    variance_parts : DataFrame
+        Variances from trial sampling, calibration and transport to a new site; they add up to the
+        variance of the estimate. With ``shared_groups`` a fourth column holds the covariance of the
+        first two.
+    correction : str
+        Name of the correction.
+    bootstrap_estimates : ndarray, shape (B, q), optional
+        Estimates of the refitting bootstrap.
+
+    See Also
+    --------
+    causalkit.debiasing.debiased_effect : One call from arrays to this result.
+    """
+
+    naive: InferenceResult = field(repr=False)
+    band: pd.DataFrame = field(repr=False)
+    variance_parts: pd.DataFrame = field(repr=False)
+    correction: str = ""
+    lines: CalibrationLines = field(repr=False)
+    joint_cov: Array = field(repr=False)
+    ratio: RatioParts | None = field(default=None, repr=False)
+    new_site: bool = False
+    is_contrast: bool = True
+    off_support_share: float = 0.0
+    bootstrap_estimates: Array | None = field(default=None, repr=False)
+
+    # ------------------------------------------------------------------ intervals
+
+    def _method(self, method: str) -> str:
+        check_choice(method, "method", ("auto", "delta", "fieller", "bootstrap"))
+        if method == "auto":
+            if self.bootstrap_estimates is not None:
+                return "bootstrap"
+            weak = self.ratio is not None and (self.new_site or self._slope_ratio() < _WEAK)
+            return "fieller" if weak else "delta"
+        if method == "fieller" and self.ratio is None:
+            raise ValueError(
+                f'method="fieller" needs a correction that divides by one slope; {self.correction} does not. '
+                'Use method="delta", or n_bootstrap in effect and method="bootstrap".'
+            )
+        if method == "bootstrap" and self.bootstrap_estimates is None:
+            raise ValueError('method="bootstrap" needs draws: pass n_bootstrap=999 to effect.')
+        return method
+
+    def _slope_ratio(self) -> float:
+        if self.ratio is None:
+            return np.inf
+        variance = float(self.ratio.cov[-1, -1])
+        return self.ratio.slope / np.sqrt(variance) if variance > 0 else np.inf
+
+    def confidence_sets(
+        self, confidence_level: float = 0.95, joint: bool = False, method: str = "auto"
+    ) -> list[ConfidenceSet]:
+        """Confidence sets, one per effect; Fieller's may be a union of intervals or unbounded."""
+        level = check_confidence_level(confidence_level)
+        kind = self._method(method)
+        if kind == "bootstrap" and self.bootstrap_estimates is not None:
+            tail = (1 - level) / 2
+            if joint:
+                tail /= len(self.estimate)
+            bounds = np.quantile(self.bootstrap_estimates, [tail, 1 - tail], axis=0).T
+            return [ConfidenceSet(((float(low), float(high)),)) for low, high in bounds]
+        critical = self._critical_value(level, joint)
+        if kind == "fieller" and self.ratio is not None:
+            return [self.ratio.confidence_set(j, critical) for j in range(len(self.estimate))]
+        half = critical * self.std_error
+        return [
+            ConfidenceSet(((float(t - h), float(t + h)),)) for t, h in zip(self.estimate, half, strict=True)
+        ]
+
+    def conf_int(self, confidence_level: float = 0.95, joint: bool = False, method: str = "auto") -> pd.DataFrame:
+        """Confidence intervals, one row per effect.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+        joint : bool, default=False
+            Simultaneous over the effects (max-t; Bonferroni for the bootstrap).
+        method : {"auto", "delta", "fieller", "bootstrap"}, default="auto"
+            "auto" is the percentile bootstrap where there are draws, Fieller's set where the slope is
+            less than five standard errors from zero or the trial is in a new site, else the delta method.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``lower``, ``upper`` (the hull) and ``set`` (the set itself, printable).
+        """
+        import pandas as pd
+
+        sets = self.confidence_sets(confidence_level, joint, method)
+        return pd.DataFrame(
+            {"lower": [s.lower for s in sets], "upper": [s.upper for s in sets], "set": sets}, index=list(self.names)
+        )
+
+    def pvalue(self, null: ArrayLike = 0.0, method: str = "auto") -> pd.Series:
+        """Two-sided p-values, dual to the intervals of the same method."""
+        import pandas as pd
+        from scipy import stats
+
+        kind = self._method(method)
+        if kind == "delta":
+            return super().pvalue(null)
+        nulls = np.broadcast_to(np.asarray(null, dtype=float), self.estimate.shape)
+        if kind == "bootstrap" and self.bootstrap_estimates is not None:
+            below = (self.bootstrap_estimates <= nulls).mean(axis=0)
+            values = np.minimum(1.0, 2 * np.minimum(below, 1 - below))
+        else:
+            reference = stats.norm if self.df is None else stats.t(self.df)
+            ratio = self.ratio
+            statistics = [0.0 if ratio is None else ratio.statistic(j, float(t)) for j, t in enumerate(nulls)]
+            values = 2 * reference.sf(np.array(statistics))
+        return pd.Series(values, index=list(self.names), name="pvalue")
+
+    # ------------------------------------------------------------------ between the two assumptions
+
+    def sensitivity(self, grid: ArrayLike | None = None, confidence_level: float = 0.95) -> pd.DataFrame:
+        """Effects τ(r) = τ_naive/(k + r(1/b - k)) from exclusion (r = 0) to surrogacy (r = 1).
+
+        Parameters
+        ----------
+        grid : array-like of float in [0, 1], optional
+            Default 21 even steps.
+        confidence_level : float, default=0.95
+            Of the delta intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per effect and r: ``r``, ``estimate``, ``se``, ``lower``, ``upper``.
+        """
+        import pandas as pd
+
+        if not self.is_contrast:
+            raise ValueError("sensitivity is defined for contrasts, where the intercept drops out; this is a mean.")
+        values = np.linspace(0, 1, 21) if grid is None else np.atleast_1d(np.asarray(grid, dtype=float))
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"grid must lie in [0, 1] (0 exclusion, 1 surrogacy); got {values.min()} to {values.max()}.")
+        q = len(self.estimate)
+        k, b = self.lines.slope, self.lines.berkson_slope
+        critical = self._critical_value(confidence_level, joint=False)
+        records = []
+        for j, name in enumerate(self.names):
+            picked = np.ix_([j, q + 1, q + 3], [j, q + 1, q + 3])
+            cov, tau = self.joint_cov[picked], float(self.naive.estimate[j])
+            for r in values:
+                divisor = k + r * (1 / b - k)
+                gradient = np.array([1.0, -tau * (1 - r) / divisor, tau * r / (b**2 * divisor)]) / divisor
+                se = float(np.sqrt(max(gradient @ cov @ gradient, 0.0)))
+                value = tau / divisor
+                records.append((name, r, value, se, value - critical * se, value + critical * se))
+        frame = pd.DataFrame(records, columns=["effect", "r", "estimate", "se", "lower", "upper"])
+        return frame.set_index("effect")
+
+    def assumption_robust(self, confidence_level: float = 0.95) -> pd.DataFrame:
+        """Interval that covers under every mixture of the two assumptions: the union over r of the intervals."""
+        curve = self.sensitivity(np.linspace(0, 1, 101), confidence_level)
+        hull = curve.groupby(level="effect", sort=False).agg({"lower": "min", "upper": "max"})
+        return hull.loc[list(dict.fromkeys(self.names))]
+
+    # ------------------------------------------------------------------ presentation
+
+    def summary(self, confidence_level: float = 0.95) -> pd.DataFrame:
+        """Table with estimate, std_error, pvalue, lower, upper, naive and the variance parts."""
+        import pandas as pd
+
+        interval = self.conf_int(confidence_level)
+        frame = pd.DataFrame({"estimate": self.estimate, "std_error": self.std_error}, index=list(self.names))
+        frame["pvalue"] = self.pvalue()
+        frame["lower"], frame["upper"] = interval["lower"], interval["upper"]
+        if any(len(s.intervals) > 1 or not s.bounded for s in interval["set"]):
+            frame["set"] = interval["set"].astype(str)
+        frame["naive"] = self.naive.estimate
+        return frame
+
+    @property
+    def assumption(self) -> str:
+        """What the estimate rests on, in words."""
+        return (
+            f"{self.correction} is right under exclusion: given the true outcome, treatment does not move the "
+            "prediction. The naive estimate is right under surrogacy: given the prediction, treatment does not move "
+            "the truth. Neither can be tested without treatment in the calibration sample; the band holds both."
+        )
+
+    def _caption(self) -> str:
+        return f"{super()._caption()}; interval: {self._method('auto')}"
+
+    def __repr__(self) -> str:
+        parts = self.variance_parts / np.maximum(self.variance_parts.sum(axis=1).to_numpy()[:, None], 1e-300)
+        return (
+            f"{self._caption()}\n{self.summary().round(5).to_string()}\n\n"
+            f"Share of the variance\n{parts.round(3).to_string()}\n\nBand\n{self.band.round(5).to_string()}\n\n"
+            f"{self.assumption}"
+        )
+
+    def _repr_html_(self) -> str:
+        def table(frame: pd.DataFrame) -> str:
+            return str(frame.to_html(float_format=lambda v: f"{v:.5g}", border=0))
+
+        return (
+            f"<div><p><b>{self._caption()}</b></p>{table(self.summary())}<p>Variance parts</p>"
+            f"{table(self.variance_parts)}<p>Band between the two assumptions</p>{table(self.band)}"
+            f"<p>{self.assumption}</p></div>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON; influence values are left out."""
+        interval = self.conf_int()
+        return {
+            **super().to_dict(),
+            "correction": self.correction,
+            "naive": self.naive.to_dict(),
+            "interval": [list(map(list, s.intervals)) for s in interval["set"]],
+            "interval_method": self._method("auto"),
+            "band": self.band.reset_index().to_dict(orient="records"),
+            "variance_parts": self.variance_parts.reset_index().to_dict(orient="records"),
+        }
+
+
+# ---------------------------------------------------------------------- assembly
+
+
+def warn_off_support(x: Array, support: tuple[float, float], stacklevel: int = 4) -> float:
+    """Share of predictions outside the calibration range; warns above 1 %."""
+    below, above = float(np.mean(x < support[0])), float(np.mean(x > support[1]))
+    if below + above > 0.01:
+        side = "both sides" if min(below, above) > 0 else ("below" if below > 0 else "above")
+        warnings.warn(
+            f"{100 * (below + above):.1f} % of the predictions lie outside the calibration range "
+            f"[{support[0]:.4g}, {support[1]:.4g}] ({side}): linear continuation used. Calibrate on rows that cover "
+            "the trial.",
+            ExtrapolationWarning,
+            stacklevel=stacklevel,
+        )
+    return below + above
+
+
+def _covariance(parts: Array, groups: Groups | None) -> Array:
+    sums = parts if groups is None else cluster_sums(parts, groups.codes, groups.n_groups)
+    return np.asarray(sums.T @ sums)
+
+
+def _cross(first: Array, groups: Groups, second: Array, other: Groups) -> Array:
+    """Σ_g (Σ first)(Σ second)' over groups that the two samples share by label."""
+    import pandas as pd
+
+    a = cluster_sums(first, groups.codes, groups.n_groups)
+    b = cluster_sums(second, other.codes, other.n_groups)
+    position = pd.Index(groups.labels).get_indexer(pd.Index(other.labels))
+    return np.asarray(a[position[position >= 0]].T @ b[position >= 0])
+
+
+def union_groups(first: Groups | None, n_first: int, second: Groups | None, n_second: int, shared: bool) -> Groups | None:
+    """Clusters of stacked rows of two samples; labels are matched only when they are shared."""
+    import pandas as pd
+
+    if first is None and second is None:
+        return None
+    a = np.arange(n_first) if first is None else first.codes
+    b = np.arange(n_second) if second is None else second.codes
+    if shared and first is not None and second is not None:
+        stacked = np.concatenate([first.labels[a].astype(object), second.labels[b].astype(object)])
+        codes, labels = pd.factorize(stacked)
+        return Groups(np.asarray(codes, dtype=np.intp), np.asarray(labels))
+    offset = int(a.max()) + 1 if n_first else 0
+    total = offset + (int(b.max()) + 1 if n_second else 0)
+    return Groups(np.concatenate([a, b + offset]).astype(np.intp), np.arange(total))
+
+
+def assemble_effect(
+    fitted: FittedCorrection,
+    downstream: Downstream,
+    x: Array,
+    rows: TrialRows,
+    *,
+    cells: NDArray[np.intp] | None = None,
+    shared_groups: bool = False,
+    correction: str,
+    is_contrast: bool = True,
+    off_support_share: float = 0.0,
+    sample: object = None,
+) -> DebiasedEffect:
+    """Put together estimate, variance parts, naive estimate and band of one downstream estimator."""
+    import pandas as pd
+
+    names = list(downstream.names)
+    line = Basis()
+    delta = downstream.project(fitted.basis, x, cells)
+    plain = downstream.project(line, x, None)
+    estimate = delta.T @ fitted.coef
+    trial = downstream.contributions(fitted.basis, x, fitted.coef, cells)
+    raw = downstream.contributions(line, x, np.array([0.0, 1.0]), None)
+    weights = downstream.weights if fitted.kernel is not None else np.empty((0, len(names)))
+    calibration = fitted.calibration_parts(x, weights, delta)
+    transport = None if fitted.transport_noise is None else fitted.transport_noise @ delta
+
+    sampling_cov = _covariance(trial, rows.groups)
+    parts = {"sampling": sampling_cov, "calibration": _covariance(calibration, fitted.groups)}
+    parts["transport"] = np.zeros_like(sampling_cov) if transport is None else transport.T @ transport
+    if shared_groups and rows.groups is not None and fitted.groups is not None:
+        cross = _cross(trial, rows.groups, calibration, fitted.groups)
+        parts["shared"] = cross + cross.T
+    freedoms = [g.n_groups - 1.0 for g in (rows.groups,) if g is not None] + ([fitted.df] if fitted.df else [])
+    df = min(freedoms) if freedoms else None
+    extra = np.empty((0, len(names))) if transport is None else transport
+    stacked = np.concatenate([trial, calibration, extra])
+    others = np.concatenate([calibration, extra])
+    tail_groups = union_groups(fitted.groups, len(calibration), None, len(extra), False) if len(extra) else fitted.groups
+    groups = union_groups(rows.groups, rows.n, tail_groups, len(others), shared_groups)
+    naive = _naive_result(plain[1], raw, rows, names)
+    joint = _joint_covariance(raw, rows.groups, fitted, shared_groups)
+    lcc_rows = downstream.contributions(line, x, fitted.lines.theta, None)
+    return DebiasedEffect(
+        estimate=estimate,
+        cov=sum(parts.values(), np.zeros_like(sampling_cov)),
+        names=tuple(names),
+        n_obs=rows.n,
+        influence_values=stacked * len(stacked),
+        groups=None if groups is None else groups.codes,
+        df=df,
+        dependence=_dependence(rows.groups, fitted.groups, shared_groups),
+        sample=sample,
+        naive=naive,
+        band=_band(fitted, plain, lcc_rows, naive, rows, joint, names, shared_groups, is_contrast, df),
+        variance_parts=pd.DataFrame({key: np.diag(value) for key, value in parts.items()}, index=names),
+        correction=correction,
+        lines=fitted.lines,
+        joint_cov=joint,
+        ratio=_ratio(fitted, estimate, trial, calibration, transport, rows, shared_groups),
+        new_site=fitted.transport_noise is not None,
+        is_contrast=is_contrast,
+        off_support_share=off_support_share,
+    )
+
+
+def _dependence(trial: Groups | None, calibration: Groups | None, shared: bool) -> str:
+    if trial is None and calibration is None:
+        return "independent rows"
+    sides = [
+        f"{'rows' if g is None else g.n_groups} {'independent' if g is None else 'clusters'} in the {name}"
+        for g, name in ((trial, "trial"), (calibration, "calibration sample"))
+    ]
+    return " and ".join(sides) + (", clusters shared" if shared else "")
+
+
+def _naive_result(estimate: Array, raw: Array, rows: TrialRows, names: list[str]) -> InferenceResult:
+    return InferenceResult.from_influence(estimate, raw * rows.n, names=names, groups=rows.groups)
+
+
+def _joint_covariance(raw: Array, groups: Groups | None, fitted: FittedCorrection, shared: bool) -> Array:
+    """Covariance of (naive estimates, m, k, a, b), shape (q + 4, q + 4)."""
+    q = raw.shape[1]
+    joint = np.zeros((q + 4, q + 4))
+    joint[:q, :q] = _covariance(raw, groups)
+    joint[q:, q:] = fitted.lines.cov
+    if shared and groups is not None and fitted.line_groups is not None:
+        joint[:q, q:] = _cross(raw, groups, fitted.line_noise, fitted.line_groups)
+        joint[q:, :q] = joint[:q, q:].T
+    return joint
+
+
+def _ratio(
+    fitted: FittedCorrection,
+    estimate: Array,
+    trial: Array,
+    calibration: Array,
+    transport: Array | None,
+    rows: TrialRows,
+    shared: bool,
+) -> RatioParts | None:
+    """Numerator N = kτ and slope k: an error u of τ and w of k move N by ku + τw."""
+    if fitted.slope is None or fitted.slope_noise is None:
+        return None
+    k = fitted.slope
+    first = np.column_stack([k * trial, np.zeros(len(trial))])
+    second = np.column_stack([k * calibration + np.outer(fitted.slope_noise, estimate), fitted.slope_noise])
+    cov = _covariance(first, rows.groups) + _covariance(second, fitted.groups)
+    if shared and rows.groups is not None and fitted.groups is not None:
+        cross = _cross(first, rows.groups, second, fitted.groups)
+        cov += cross + cross.T
+    if transport is not None and fitted.transport_slope_noise is not None:
+        w = fitted.transport_slope_noise
+        third = np.column_stack([k * transport + np.outer(w, estimate), w])
+        cov += third.T @ third
+    return RatioParts(k * estimate, k, cov)
+
+
+def _band(
+    fitted: FittedCorrection,
+    plain: Array,
+    lcc_rows: Array,
+    naive: InferenceResult,
+    rows: TrialRows,
+    joint: Array,
+    names: list[str],
+    shared: bool,
+    is_contrast: bool,
+    df: float | None,
+) -> pd.DataFrame:
+    """The rows of the band: naive, linear calibration and, where b differs from 1, the recalibrated naive."""
+    import pandas as pd
+    from scipy import stats
+
+    lines, q = fitted.lines, len(names)
+    critical = float((stats.norm if df is None else stats.t(df)).ppf(0.975))
+    lcc = plain.T @ lines.theta
+    # Errors of (m, k) move Δ'θ by Δ' dθ/d(m, k).
+    gradient = plain.T @ lines.theta_jacobian
+    cov = _covariance(lcc_rows, rows.groups) + gradient @ lines.cov[:2, :2] @ gradient.T
+    if shared and rows.groups is not None and fitted.line_groups is not None:
+        cross = _cross(lcc_rows, rows.groups, fitted.line_noise[:, :2], fitted.line_groups) @ gradient.T
+        cov = cov + cross + cross.T
+    a, b = lines.berkson_intercept, lines.berkson_slope
+    se_b = float(np.sqrt(lines.cov[3, 3]))
+    test_b = abs(b - 1) > 1.959964 * se_b if np.isfinite(b) and se_b > 0 else False
+    records = []
+    for j, name in enumerate(names):
+        entries = [(SURROGACY, float(naive.estimate[j]), float(naive.std_error[j]))]
+        entries.append((EXCLUSION, float(lcc[j]), float(np.sqrt(max(cov[j, j], 0.0)))))
+        if test_b:
+            mass = 0.0 if is_contrast else float(plain[0, j])
+            jac = np.zeros(q + 4)
+            jac[j], jac[q + 2], jac[q + 3] = b, mass, naive.estimate[j]
+            variance = float(jac @ joint @ jac)
+            entries.append((RECALIBRATED, a * mass + b * float(naive.estimate[j]), float(np.sqrt(max(variance, 0.0)))))
+        for assumption, value, se in entries:
+            records.append((name, assumption, value, se, value - critical * se, value + critical * se))
+    frame = pd.DataFrame(records, columns=["effect", "assumption", "estimate", "se", "lower", "upper"])
+    return frame.set_index("effect")

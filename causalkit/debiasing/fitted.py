@@ -1,0 +1,92 @@
+"""What a fitted correction hands to the effect machinery: coefficients with their calibration noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.debiasing.basis import Basis
+from causalkit.debiasing.calibration_lines import CalibrationLines
+from causalkit.debiasing.calibration_sample import CalibrationSample
+from causalkit.debiasing.score import KernelScore
+from causalkit.validation import Groups
+
+__all__ = ["FittedCorrection", "square_root_rows"]
+
+Array = NDArray[np.float64]
+
+
+def square_root_rows(cov: Array) -> Array:
+    """Rows u with Σ u u' = cov: stand-ins for the rows of a sample whose noise is known only in sum."""
+    values, vectors = np.linalg.eigh((cov + cov.T) / 2)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))).T
+
+
+@dataclass(frozen=True)
+class FittedCorrection:
+    """A correction g(ŷ) = h(ŷ)'θ with the noise of θ.
+
+    Attributes
+    ----------
+    basis : Basis
+        The columns h.
+    coef : ndarray, shape (J,)
+        θ.
+    noise : ndarray, shape (R, J)
+        Additive parts of the error of θ, one row per calibration row; where rows are not kept, a square
+        root of its covariance.
+    groups : Groups, optional
+        Clusters of the rows of ``noise``.
+    lines : CalibrationLines
+        Both regression lines of the same calibration rows (the band needs them).
+    line_noise : ndarray, shape (R', 4)
+        Additive parts of the errors of (m, k, a, b).
+    line_groups : Groups, optional
+        Clusters of the rows of ``line_noise``.
+    has_rows : bool
+        Whether ``noise`` has one row per calibration row.
+    support : tuple of float
+        Range of the calibration predictions.
+    df : float, optional
+        Degrees of freedom of the calibration noise (G - 1, S - 2); None for the normal.
+    slope, slope_noise : float, ndarray of shape (R,), optional
+        The slope that the correction divides by, where there is a single one: Fieller's set needs it.
+    transport_noise : ndarray, shape (R'', J), optional
+        Rows of the noise of θ from the choice of a new site.
+    transport_slope_noise : ndarray, shape (R'',), optional
+        Its part for ``slope``.
+    sample : CalibrationSample, optional
+        Calibration rows, kept for refitting in the bootstrap and for diagnostics.
+    kernel : KernelScore, optional
+        A kernel score, whose own noise depends on the downstream weights.
+    """
+
+    basis: Basis
+    coef: Array
+    noise: Array
+    groups: Groups | None
+    lines: CalibrationLines
+    line_noise: Array
+    line_groups: Groups | None
+    has_rows: bool
+    support: tuple[float, float]
+    df: float | None = None
+    slope: float | None = None
+    slope_noise: Array | None = None
+    transport_noise: Array | None = None
+    transport_slope_noise: Array | None = None
+    sample: CalibrationSample | None = None
+    kernel: KernelScore | None = None
+    cov_type: str = "HC1"
+
+    def calibration_parts(self, x: Array, weights: Array, delta: Array) -> Array:
+        """Additive parts of the calibration error of Δ'θ, shape (R, q)."""
+        parts = self.noise @ delta
+        if self.kernel is not None and self.sample is not None:
+            counts = self.sample.counts
+            share = np.ones(self.sample.n) if counts is None else counts * (self.sample.n / counts.sum())
+            influence = self.kernel.functional_influence(x, weights, self.sample.predictions, share)
+            parts = parts + self.sample.contributions(self.coef[2] * influence, len(self.coef), self.cov_type)
+        return parts
