@@ -36,10 +36,11 @@ extensions = [
     "myst_parser",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "Thumbs.db"]
-# Folders that fill up over time (guides, validation tables) are listed by pattern and may still be empty.
-suppress_warnings = ["toc.empty_glob", "config.cache"]
-default_role = None
+# The gallery's tables of run times load scripts from the network.
+exclude_patterns = ["_build", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+# The gallery's configuration holds values that Sphinx cannot compare between two builds.
+suppress_warnings = ["config.cache"]
+toc_object_entries_show_parents = "hide"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 python_maximum_signature_line_length = 88
@@ -68,7 +69,8 @@ sphinx_gallery_conf = {
     "only_warn_on_example_error": False,
     "min_reported_time": 5,
     "image_scrapers": ("matplotlib",),
-    "matplotlib_animations": False,
+    "image_srcset": ["2x"],
+    "ignore_repr_types": r"matplotlib\..*",
 }
 
 # --- appearance ---
