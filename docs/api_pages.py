@@ -68,7 +68,7 @@ def _block(title: str, names: list[str]) -> str:
 
 def _page(module_name: str, title: str, purpose: str) -> str:
     classes, functions = _public_names(module_name)
-    kind = "Errors and warnings" if module_name.endswith("exceptions") else "Classes"
+    kind = "By name" if module_name.endswith("exceptions") else "Classes"
     head = f"{title}\n{'=' * len(title)}\n\n``{module_name}``: {purpose[0].lower()}{purpose[1:]}\n\n"
     return f"{head}.. currentmodule:: {module_name}\n\n{_block(kind, classes)}{_block('Functions', functions)}"
 
@@ -76,16 +76,21 @@ def _page(module_name: str, title: str, purpose: str) -> str:
 def write_api_pages(folder: Path) -> None:
     """Write the module pages and their list; files whose text is unchanged keep their time stamp."""
     folder.mkdir(parents=True, exist_ok=True)
-    written: list[str] = []
+    toctree = ".. toctree::\n   :hidden:\n\n"
+    overview = ""
     kept: set[str] = set()
     for module_name, title, purpose in MODULES:
         spec = find_spec(module_name)
         if spec is None or spec.origin is None:
             continue
         _write(folder / f"module.{module_name}.rst", _page(module_name, title, purpose))
-        written.append(f"   generated/module.{module_name}")
-        kept |= {f"{module_name}.{name}.rst" for names in _public_names(module_name) for name in names}
-    _write(folder / "modules.txt", ".. toctree::\n   :maxdepth: 2\n\n" + "\n".join(written) + "\n")
+        document = f"generated/module.{module_name}"
+        names = [name for kind in _public_names(module_name) for name in kind]
+        links = ", ".join(f":obj:`~{module_name}.{name}`" for name in names)
+        toctree += f"   {document}\n"
+        overview += f":doc:`{title} <{document}>`\n    {purpose}\n\n    {links}\n\n"
+        kept |= {f"{module_name}.{name}.rst" for name in names}
+    _write(folder / "modules.txt", f"{toctree}\n{overview}")
     # A page whose name is gone would stand outside every table of contents, which is a warning.
     for stale in {path.name for path in folder.glob("causalkit.*.rst")} - kept:
         (folder / stale).unlink()
