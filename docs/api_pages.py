@@ -73,27 +73,33 @@ def _page(module_name: str, title: str, purpose: str) -> str:
     return f"{head}.. currentmodule:: {module_name}\n\n{_block(kind, classes)}{_block('Functions', functions)}"
 
 
-def write_api_pages(folder: Path) -> None:
-    """Write the module pages and their list; files whose text is unchanged keep their time stamp."""
+def write_api_pages(folder: Path) -> list[str]:
+    """Write the module pages and their overview; files whose text is unchanged keep their time stamp.
+
+    Returns the paths of the module pages, relative to the documentation's root.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     toctree = ".. toctree::\n   :hidden:\n\n"
     overview = ""
+    pages: list[str] = []
     kept: set[str] = set()
     for module_name, title, purpose in MODULES:
         spec = find_spec(module_name)
         if spec is None or spec.origin is None:
             continue
         _write(folder / f"module.{module_name}.rst", _page(module_name, title, purpose))
+        pages.append(f"api/generated/module.{module_name}.rst")
         document = f"generated/module.{module_name}"
         names = [name for kind in _public_names(module_name) for name in kind]
         links = ", ".join(f":obj:`~{module_name}.{name}`" for name in names)
         toctree += f"   {document}\n"
         overview += f":doc:`{title} <{document}>`\n    {purpose}\n\n    {links}\n\n"
-        kept |= {f"{module_name}.{name}.rst" for name in names}
+        kept |= {f"module.{module_name}.rst", *(f"{module_name}.{name}.rst" for name in names)}
     _write(folder / "modules.txt", f"{toctree}\n{overview}")
     # A page whose name is gone would stand outside every table of contents, which is a warning.
-    for stale in {path.name for path in folder.glob("causalkit.*.rst")} - kept:
+    for stale in {path.name for path in folder.glob("*.rst")} - kept:
         (folder / stale).unlink()
+    return pages
 
 
 def _write(path: Path, text: str) -> None:

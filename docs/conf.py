@@ -46,7 +46,8 @@ myst_heading_anchors = 3
 python_maximum_signature_line_length = 88
 
 # --- API reference ---
-autosummary_generate = True
+# The pages are named, because a build that continues an earlier one would not look into new ones.
+autosummary_generate = write_api_pages(HERE / "api" / "generated")
 autosummary_context = {"is_own_method": is_own_method}
 autodoc_typehints = "none"
 autodoc_member_order = "groupwise"
@@ -119,6 +120,5 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Write the API pages before Sphinx looks for documents, and copy MathJax after it has written its own."""
-    write_api_pages(HERE / "api" / "generated")
+    """Join the copying of MathJax to the end of the build."""
     app.connect("build-finished", copy_mathjax)
