@@ -2,5 +2,7 @@
 
 from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.debiasing.linear_calibration import LinearCalibration
+from causalkit.debiasing.spline_calibration import SplineCalibration
+from causalkit.debiasing.tweedie import TweedieCorrection
 
-__all__ = ["DebiasedEffect", "LinearCalibration"]
+__all__ = ["DebiasedEffect", "LinearCalibration", "SplineCalibration", "TweedieCorrection"]

@@ -10,7 +10,7 @@ score, and lines by cell (site or treatment level).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Basis",
     "CellBasis",
+    "CustomScoreBasis",
     "NaturalSplineBasis",
     "TabulatedScoreBasis",
     "chunks",
@@ -246,6 +247,42 @@ class TabulatedScoreBasis(Basis):
         for part in chunks(len(x)):
             out[part] += coef[1] * x[part]
         return out
+
+
+@dataclass(frozen=True)
+class CustomScoreBasis(Basis):
+    """Columns (1, x, s(x)) with a score that the user supplies.
+
+    Attributes
+    ----------
+    function : callable
+        Score of an array of points.
+    column : bool
+        Whether the points are passed as one column (estimators) or as a vector (functions).
+    """
+
+    function: Callable[[Array], Array]
+    column: bool
+
+    @property
+    def n_columns(self) -> int:
+        return 3
+
+    def score(self, x: Array) -> Array:
+        """Score s(x), shape (n,)."""
+        values = np.asarray(self.function(x[:, None] if self.column else x), dtype=np.float64).reshape(-1)
+        if values.shape != x.shape or not np.isfinite(values).all():
+            raise ValueError(
+                f"score returned {values.size} values, {int((~np.isfinite(values)).sum())} of them not finite, for "
+                f"{x.size} predictions: expected one finite score per prediction."
+            )
+        return values
+
+    def design(self, x: Array, cells: Codes | None = None) -> Array:
+        return np.column_stack([np.ones_like(x), x, self.score(x)])
+
+    def evaluate(self, x: Array, coef: Array, cells: Codes | None = None) -> Array:
+        return coef[0] + coef[1] * x + coef[2] * self.score(x)
 
 
 def spline_knots(x: Array, n_knots: int, weight: Array | None = None) -> Array:

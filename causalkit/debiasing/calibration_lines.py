@@ -115,8 +115,8 @@ def check_lines(lines: CalibrationLines, stacklevel: int = 4) -> None:
         )
     if lines.slope_ratio < 5:
         warnings.warn(
-            f"the calibration slope is {lines.slope_ratio:.2f} standard errors from zero (below 5): Fieller set "
-            f"used; it may be unbounded. {required_rows(lines.r_squared)} calibration rows would hold its noise to 5 %.",
+            f"the calibration slope is {lines.slope_ratio:.2f} standard errors from zero (below 5): Fieller set used; "
+            f"it may be unbounded. {required_rows(lines.r_squared)} calibration rows would hold its noise to 5 %.",
             WeakInstrumentWarning,
             stacklevel=stacklevel,
         )

@@ -20,7 +20,7 @@ from causalkit.validation import (
     check_vector,
 )
 
-__all__ = ["CalibrationSample", "check_calibration_sample", "deviations", "required_rows"]
+__all__ = ["CalibrationSample", "check_calibration_sample", "deviations", "refuse_binary", "required_rows"]
 
 Array = NDArray[np.float64]
 
@@ -184,9 +184,7 @@ def squared_correlation(sample: CalibrationSample) -> float:
     return float(np.average(df * dy, weights=w) / size) ** 2 if size > 0 else 0.0
 
 
-def deviations(
-    sample: CalibrationSample, variation: str, level: Any = None, period: Any = None
-) -> CalibrationSample:
+def deviations(sample: CalibrationSample, variation: str, level: Any = None, period: Any = None) -> CalibrationSample:
     """The sample at one level of variation: within cells, between cells, or changes over time.
 
     Within: deviations from the cell's mean, put back on the grand mean. Between: cell means, weighted
@@ -198,7 +196,7 @@ def deviations(
     cells = sample.groups if level is None else check_groups(level, sample.n, name="level", like="predictions")
     if cells is None:
         raise ValueError(
-            f'variation="{variation}" needs level (the cell or unit of each row), or groups to stand for it; got neither.'
+            f'variation="{variation}" needs level (the cell or unit of each row), or groups in its place; got neither.'
         )
     if variation == "change":
         return _changes(sample, cells, period)
@@ -266,3 +264,12 @@ def _changes(sample: CalibrationSample, units: Groups, period: Any) -> Calibrati
         predictions=sample.predictions[later] - sample.predictions[earlier],
         y=sample.y[later] - sample.y[earlier],
     )
+
+
+def refuse_binary(y: Array) -> None:
+    """Refuse an outcome with two levels: its calibration is linear."""
+    low, high = y.min(), y.max()
+    if np.all((y == low) | (y == high)):
+        raise CalibrationError(
+            f"y has two levels ({low:g}, {high:g}): binary outcome: LinearCalibration is exact (Rogan–Gladen)."
+        )

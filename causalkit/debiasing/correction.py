@@ -65,7 +65,7 @@ class CorrectionMixin:
         self.intercept_ = fitted.lines.intercept
         self.berkson_slope_ = fitted.lines.berkson_slope
         self.r_squared_ = fitted.lines.r_squared
-        self.n_calibration_ = int(round(n_rows))
+        self.n_calibration_ = round(n_rows)
         self.support_ = fitted.support
         self.n_features_in_ = 1
         name = column_name(predictions) if getattr(predictions, "columns", None) is not None else None
@@ -265,9 +265,7 @@ class CorrectionMixin:
         if not shared_groups:
             return
         lacking = [
-            side
-            for side, held in (("trial", rows.groups), ("calibration sample", fitted.groups))
-            if held is None
+            side for side, held in (("trial", rows.groups), ("calibration sample", fitted.groups)) if held is None
         ]
         if lacking or not fitted.has_rows:
             raise ValueError(
@@ -399,7 +397,6 @@ class CorrectionMixin:
 
         check_is_fitted(self)
         return correction_diagnostics(self)
-
 
 
 def is_increasing(fitted: FittedCorrection) -> tuple[bool, float]:

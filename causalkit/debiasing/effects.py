@@ -115,9 +115,7 @@ class DebiasedEffect(InferenceResult):
         if kind == "fieller" and self.ratio is not None:
             return [self.ratio.confidence_set(j, critical) for j in range(len(self.estimate))]
         half = critical * self.std_error
-        return [
-            ConfidenceSet(((float(t - h), float(t + h)),)) for t, h in zip(self.estimate, half, strict=True)
-        ]
+        return [ConfidenceSet(((float(t - h), float(t + h)),)) for t, h in zip(self.estimate, half, strict=True)]
 
     def conf_int(self, confidence_level: float = 0.95, joint: bool = False, method: str = "auto") -> pd.DataFrame:
         """Confidence intervals, one row per effect.
@@ -185,7 +183,9 @@ class DebiasedEffect(InferenceResult):
             raise ValueError("sensitivity is defined for contrasts, where the intercept drops out; this is a mean.")
         values = np.linspace(0, 1, 21) if grid is None else np.atleast_1d(np.asarray(grid, dtype=float))
         if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"grid must lie in [0, 1] (0 exclusion, 1 surrogacy); got {values.min()} to {values.max()}.")
+            raise ValueError(
+                f"grid must lie in [0, 1] (0 exclusion, 1 surrogacy); got {values.min()} to {values.max()}."
+            )
         q = len(self.estimate)
         k, b = self.lines.slope, self.lines.berkson_slope
         critical = self._critical_value(confidence_level, joint=False)
@@ -300,7 +300,9 @@ def _cross(first: Array, groups: Groups, second: Array, other: Groups) -> Array:
     return np.asarray(a[position[position >= 0]].T @ b[position >= 0])
 
 
-def union_groups(first: Groups | None, n_first: int, second: Groups | None, n_second: int, shared: bool) -> Groups | None:
+def union_groups(
+    first: Groups | None, n_first: int, second: Groups | None, n_second: int, shared: bool
+) -> Groups | None:
     """Clusters of stacked rows of two samples; labels are matched only when they are shared."""
     import pandas as pd
 
@@ -355,7 +357,9 @@ def assemble_effect(
     extra = np.empty((0, len(names))) if transport is None else transport
     stacked = np.concatenate([trial, calibration, extra])
     others = np.concatenate([calibration, extra])
-    tail_groups = union_groups(fitted.groups, len(calibration), None, len(extra), False) if len(extra) else fitted.groups
+    tail_groups = (
+        union_groups(fitted.groups, len(calibration), None, len(extra), False) if len(extra) else fitted.groups
+    )
     groups = union_groups(rows.groups, rows.n, tail_groups, len(others), shared_groups)
     naive = _naive_result(plain[1], raw, rows, names)
     joint = _joint_covariance(raw, rows.groups, fitted, shared_groups)

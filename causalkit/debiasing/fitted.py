@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.debiasing.basis import Basis
+from causalkit.debiasing.basis import Basis, NaturalSplineBasis
 from causalkit.debiasing.calibration_lines import CalibrationLines
 from causalkit.debiasing.calibration_sample import CalibrationSample
 from causalkit.debiasing.score import KernelScore
 from causalkit.validation import Groups
 
-__all__ = ["FittedCorrection", "square_root_rows"]
+__all__ = ["FittedCorrection", "as_fitted", "raw_scale", "spline_on_raw_scale", "square_root_rows"]
 
 Array = NDArray[np.float64]
 
@@ -90,3 +90,55 @@ class FittedCorrection:
             influence = self.kernel.functional_influence(x, weights, self.sample.predictions, share)
             parts = parts + self.sample.contributions(self.coef[2] * influence, len(self.coef), self.cov_type)
         return parts
+
+
+def raw_scale(n_columns: int, centre: float, scale: float) -> Array:
+    """Matrix that turns coefficients on (1, z, cardinals) into those on (1, x, cardinals), z = (x - centre)/scale."""
+    matrix = np.eye(n_columns)
+    matrix[0, 1], matrix[1, 1] = -centre / scale, 1.0 / scale
+    return matrix
+
+
+def spline_on_raw_scale(
+    knots: Array,
+    theta: Array,
+    influence: Array,
+    centre: float,
+    scale: float,
+    lines: CalibrationLines,
+    sample: CalibrationSample,
+    cov_type: str,
+) -> FittedCorrection:
+    """A spline correction fitted on z = (ŷ - centre)/scale, put on the scale of the predictions."""
+    to_raw = raw_scale(len(theta), centre, scale)
+    noise = sample.contributions(influence @ to_raw.T, len(theta), cov_type)
+    basis = NaturalSplineBasis(centre + scale * knots)
+    return as_fitted(basis, to_raw @ theta, noise, lines, sample, cov_type)
+
+
+def as_fitted(
+    basis: Basis,
+    theta: Array,
+    noise: Array,
+    lines: CalibrationLines,
+    sample: CalibrationSample,
+    cov_type: str,
+    *,
+    kernel: KernelScore | None = None,
+) -> FittedCorrection:
+    """A nonlinear correction on the rows of a calibration sample."""
+    return FittedCorrection(
+        basis=basis,
+        coef=theta,
+        noise=noise,
+        groups=sample.groups,
+        lines=lines,
+        line_noise=np.asarray(lines.contributions),
+        line_groups=sample.groups,
+        has_rows=True,
+        support=(float(sample.predictions.min()), float(sample.predictions.max())),
+        df=None if sample.groups is None else sample.groups.n_groups - 1.0,
+        sample=sample,
+        kernel=kernel,
+        cov_type=cov_type,
+    )

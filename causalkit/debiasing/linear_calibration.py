@@ -207,7 +207,9 @@ class LinearCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
 
     def _refit(self, sample: CalibrationSample) -> FittedCorrection:
         if self.differential is not None:
-            raise ValueError("n_bootstrap is not available with differential: its delta variance is exact to first order.")
+            raise ValueError(
+                "n_bootstrap is not available with differential: its delta variance is exact to first order."
+            )
         return self._solve(sample, fit_lines(sample, self.cov_type), self.support_, None)
 
     def _store(self, fitted: FittedCorrection, predictions: Any, n_rows: float) -> None:
@@ -230,9 +232,7 @@ class LinearCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
         elif hasattr(self, "differential_"):
             del self.differential_
 
-    def _for_trial(
-        self, n: int, treatment: Any, sites: Any
-    ) -> tuple[FittedCorrection, NDArray[np.intp] | None]:
+    def _for_trial(self, n: int, treatment: Any, sites: Any) -> tuple[FittedCorrection, NDArray[np.intp] | None]:
         if self._arm_levels is None:
             return self._fitted, None
         if treatment is None:
@@ -335,7 +335,9 @@ class LinearCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
         """
         k, m = float(slope), float(intercept)
         if not (k > 0 and math.isfinite(k) and math.isfinite(m)):
-            raise ValueError(f"slope must be a positive finite number and intercept finite; got {slope!r}, {intercept!r}.")
+            raise ValueError(
+                f"slope must be a positive finite number and intercept finite; got {slope!r}, {intercept!r}."
+            )
         given = np.zeros((2, 2)) if cov is None else np.asarray(cov, dtype=float)
         if given.shape != (2, 2) or not np.isfinite(given).all():
             raise ValueError(f"cov must be a finite 2 by 2 matrix in the order (slope, intercept); got {given!r}.")
@@ -446,6 +448,4 @@ def _differential_arms(fitted: FittedCorrection, arms: Treatment) -> FittedCorre
             factor = g / (g - 1) * (sample.n_rows - 1) / (sample.n_rows - 2 * n_arms)
             influence = np.sqrt(factor) * np.asarray(plain.contributions)[:, :2] @ lines.theta_jacobian.T
         noise[rows, of_line] = influence
-    return replace(
-        fitted, basis=CellBasis(n_arms), coef=coef, noise=noise, slope=None, slope_noise=None
-    )
+    return replace(fitted, basis=CellBasis(n_arms), coef=coef, noise=noise, slope=None, slope_noise=None)

@@ -177,7 +177,12 @@ def choose_knots(
     share = np.full(len(x), 1.0 / len(x)) if weight is None else weight / weight.sum()
     mean = np.array([share @ loss for loss in losses])
     best = int(np.argmin(mean))
-    error = np.array([np.sqrt(np.sum((share * (loss - losses[best] - (m - mean[best]))) ** 2)) for loss, m in zip(losses, mean, strict=True)])
+    error = np.array(
+        [
+            np.sqrt(np.sum((share * (loss - losses[best] - (m - mean[best]))) ** 2))
+            for loss, m in zip(losses, mean, strict=True)
+        ]
+    )
     chosen = int(np.argmax(mean - mean[best] <= error))
     return fitted[chosen], {"n_knots": np.array(fitted), "mean_loss": mean, "se_difference": error}
 

@@ -121,7 +121,9 @@ def check_trial(
     if clusters is not None and clusters.n_groups < FEW_CLUSTERS:
         warn_few_clusters(clusters.n_groups, "the trial")
     rows = TrialRows(n, weight, clusters, frequency)
-    covariates = None if confounders is None else check_matrix(confounders, "confounders", n_rows=n, like="predictions")[0]
+    covariates = (
+        None if confounders is None else check_matrix(confounders, "confounders", n_rows=n, like="predictions")[0]
+    )
     trial = Trial(x, rows, confounders=covariates, unit=units)
     coded, dose = _code_treatment(treatment, n, estimator)
     name = getattr(treatment, "name", None)
@@ -219,9 +221,7 @@ def choose_downstream(
     if propensity is None:
         propensity, scores = _logistic_propensity(trial, treatment)
         warn_overlap(propensity)
-    return weighting_functional(
-        treatment, propensity, trial.rows, normalised=estimator == "hajek", scores=scores
-    )
+    return weighting_functional(treatment, propensity, trial.rows, normalised=estimator == "hajek", scores=scores)
 
 
 def _logistic_propensity(trial: Trial, treatment: Treatment) -> tuple[Array, Array]:
