@@ -1,0 +1,48 @@
+"""Data: shipped files, files that you provide, and simulated designs that return their truth.
+
+Every simulated design takes ``random_state``, documents the order of its draws, cites its source and
+returns a :class:`SimulatedMap`: a calibration sample, a trial, the true effect, and the values that
+estimators have in the population.
+"""
+
+from causalkit.datasets.data_files import cache_directory, fetch, find_shipped
+from causalkit.datasets.gaussian_maps import (
+    DifferentialMap,
+    make_differential_map,
+    make_gaussian_map,
+    make_surrogacy_map,
+)
+from causalkit.datasets.grouped_maps import PanelMap, SiteMap, make_panel_map, make_site_map
+from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, make_heteroscedastic_map
+from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
+from causalkit.datasets.paper_map import PaperMap, make_paper_map
+from causalkit.datasets.simulated_map import SimulatedMap
+from causalkit.datasets.tables import load_cora, load_diabetes_map, load_income_map
+from causalkit.datasets.tilting import TiltedArms, tilt_arms
+
+__all__ = [
+    "DifferentialMap",
+    "MixtureMapTruth",
+    "PanelMap",
+    "PaperMap",
+    "SimulatedMap",
+    "SiteMap",
+    "TiltedArms",
+    "cache_directory",
+    "fetch",
+    "find_shipped",
+    "heteroscedastic_map_bias",
+    "load_cora",
+    "load_diabetes_map",
+    "load_income_map",
+    "make_differential_map",
+    "make_gaussian_map",
+    "make_heteroscedastic_map",
+    "make_mixture_map",
+    "make_panel_map",
+    "make_paper_map",
+    "make_site_map",
+    "make_surrogacy_map",
+    "mixture_map_truth",
+    "tilt_arms",
+]
