@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 METHODS = ("ppi++", "ppi", "predict_then_debias", "classical")
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class PredictionPoweredResult(InferenceResult):
     """Result of a prediction-powered estimate.
 
