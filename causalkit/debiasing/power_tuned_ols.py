@@ -74,14 +74,17 @@ def _coefficients(X: Array, target: Array, gram: _Gram, inverse: Array) -> tuple
 def _score_parts(direction: Array, residual: Array, gram: _Gram, out: Array, sign: float = 1.0) -> Array:
     """Fill ``out`` (n, p) with the parts ±(d r − mean)·w/n of a linear moment; return its mean, shape (p,).
 
-    ``direction`` holds the rows d = H⁻¹x.
+    ``direction`` holds the rows d = H⁻¹x. Both arrays are stored by column: p long columns are several times
+    faster to multiply than n short rows.
     """
     weighted = residual * (sign / gram.used)
     if gram.weight is not None:
         weighted *= gram.weight
     total: Array = direction.T @ weighted
-    np.multiply(direction, weighted[:, None], out=out)
-    out -= total / gram.used if gram.weight is None else np.outer(gram.weight, total / gram.used)
+    columns = out.T
+    np.multiply(direction.T, weighted, out=columns)
+    centre = (total / gram.used)[:, None]
+    columns -= centre if gram.weight is None else centre * gram.weight
     return sign * total
 
 
@@ -102,15 +105,15 @@ class _Fits:
         return self.coefficients[1] - self.coefficients[2]
 
     def directions(self, inverse: Array, inverse_u: Array) -> tuple[Array, Array]:
-        """Rows H⁻¹x of both samples."""
-        return self.X[0] @ inverse, self.X[1] @ inverse_u
+        """Rows H⁻¹x of both samples, stored by column."""
+        return (inverse @ self.X[0].T).T, (inverse_u @ self.X[1].T).T
 
     def parts(self, residuals: tuple[Array, Array, Array], directions: tuple[Array, Array]) -> Parts:
         """Parts of the three fits from given residuals and directions."""
         above, below = directions
         gram, gram_u = self.grams
         n = len(above)
-        outcome, stacked = np.empty(above.shape), np.empty((n + len(below), above.shape[1]))
+        outcome, stacked = np.empty(above.shape, order="F"), np.empty((n + len(below), above.shape[1]), order="F")
         _score_parts(above, residuals[0], gram, outcome)
         level = _score_parts(above, residuals[1], gram, stacked[:n])
         level_u = _score_parts(below, residuals[2], gram_u, stacked[n:], sign=-1.0)

@@ -127,9 +127,14 @@ def labels_of(side: Side) -> Array:
 
 def _square_sum(values: Array, weight: Array | None = None) -> float:
     if weight is None:
-        return float(np.vdot(values, values))
+        return _inner(values, values)
     inverse = np.divide(1.0, weight, out=np.zeros_like(weight), where=weight > 0)
-    return float(np.einsum("ij,ij,i->", values, values, inverse))
+    return _inner(values, values * inverse[:, None])
+
+
+def _inner(a: Array, b: Array) -> float:
+    # By column: arrays of parts are stored so, and a flat product would copy them.
+    return float(sum(x @ y for x, y in zip(a.T, b.T, strict=True)))
 
 
 def _grouped(parts: Parts, codes: Codes | None) -> tuple[Array, Array]:
@@ -169,7 +174,7 @@ def power_tuning(parts: Parts, codes: Codes | None = None) -> float:
     if not above + below > 0 or not pooled > 0:
         return 0.0
     actual = _square_sum(parts.difference if codes is None else together)
-    return float(np.clip(np.vdot(outcome, together) / (pooled * actual / (above + below)), 0.0, 1.0))
+    return float(np.clip(_inner(outcome, together) / (pooled * actual / (above + below)), 0.0, 1.0))
 
 
 def optimal_matrix(parts: Parts, codes: Codes | None = None) -> Array:
@@ -208,7 +213,7 @@ def combine(parts: Parts, tuning: Array) -> tuple[Array, Array]:
         stacked, moved = parts.difference, tuning * parts.shift
         stacked *= -float(tuning)
     else:
-        stacked, moved = parts.difference @ -tuning.T, tuning @ parts.shift
+        stacked, moved = (-tuning @ parts.difference.T).T, tuning @ parts.shift
     stacked[: len(parts.outcome)] += parts.outcome
     return parts.estimate - moved, stacked
 
@@ -237,7 +242,7 @@ def arm_means_solution(labelled: Side, unlabelled: Side, codes: Codes | None, me
     """
     rows, rows_u = labelled.n, unlabelled.n
     estimate, shift, tuned = np.empty(n_arms), np.empty(n_arms), np.zeros(n_arms)
-    outcome, difference = np.zeros((rows, n_arms)), np.zeros((rows + rows_u, n_arms))
+    outcome, difference = np.zeros((rows, n_arms), order="F"), np.zeros((rows + rows_u, n_arms), order="F")
     for arm in range(n_arms):
         mine = np.flatnonzero(_arms(labelled) == arm)
         mine_u = np.flatnonzero(_arms(unlabelled) == arm)
