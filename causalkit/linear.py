@@ -102,23 +102,40 @@ def weighted_least_squares(X: Array, y: Array, sample_weight: Array | None = Non
     -------
     LinearFit
     """
-    n = X.shape[0]
     root = None if sample_weight is None else np.sqrt(sample_weight)
     design = X if root is None else X * root[:, None]
     outcome = y if root is None else y * root
-    # Column scaling first: columns of very different size would otherwise decide the rank.
-    size = np.sqrt(np.einsum("ij,ij->j", design, design))
+    return _solve(design, _column_sizes(design), X, y, outcome, root)
+
+
+def _column_sizes(matrix: Array) -> Array:
+    size = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     size[size == 0] = 1.0
-    u, s, vt = np.linalg.svd(design / size, full_matrices=False)
-    keep = s > s.max(initial=0.0) * max(design.shape) * np.finfo(float).eps
-    u, s, vt = u[:, keep], s[keep], vt[keep]
+    return size
+
+
+def _thin_svd(matrix: Array) -> tuple[Array, Array, Array]:
+    """Singular value decomposition without numerically empty directions."""
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    # Columns come in at size one, or smaller where a projection took something away.
+    keep = s > max(1.0, s.max(initial=0.0)) * max(matrix.shape) * np.finfo(float).eps
+    return u[:, keep], s[keep], vt[keep]
+
+
+def _solve(regressors: Array, size: Array, X: Array, y: Array, outcome: Array, root: Array | None) -> LinearFit:
+    """Regress the weighted outcome on weighted (projected) regressors; residuals come from X itself.
+
+    Columns are divided by ``size`` first: columns of very different size would otherwise decide the rank.
+    """
+    n = X.shape[0]
+    u, s, vt = _thin_svd(regressors / size)
     inverse_root = (vt.T / s) / size[:, None]
     coef = inverse_root @ (u.T @ outcome)
     residuals = y - X @ coef
     scaled = residuals if root is None else residuals * root
     influence = n * (u * scaled[:, None]) @ inverse_root.T
     leverage = np.einsum("ij,ij->i", u, u)
-    return LinearFit(coef, influence, residuals, leverage, inverse_root @ inverse_root.T, int(keep.sum()))
+    return LinearFit(coef, influence, residuals, leverage, inverse_root @ inverse_root.T, len(s))
 
 
 def linear_moments(Z: Array, X: Array, y: Array, sample_weight: Array | None = None) -> LinearFit:
@@ -142,20 +159,11 @@ def linear_moments(Z: Array, X: Array, y: Array, sample_weight: Array | None = N
     LinearFit
         ``leverage`` is that of the projected regressors.
     """
-    n = X.shape[0]
-    root = None if sample_weight is None else np.sqrt(sample_weight)[:, None]
-    instruments = Z if root is None else Z * root
-    design = X if root is None else X * root
-    outcome = y if root is None else y * root[:, 0]
-    q, _ = np.linalg.qr(instruments)
-    projected = q @ (q.T @ design)
-    u, s, vt = np.linalg.svd(projected, full_matrices=False)
-    keep = s > s.max(initial=0.0) * max(design.shape) * np.finfo(float).eps
-    u, s, vt = u[:, keep], s[keep], vt[keep]
-    inverse_root = vt.T / s
-    coef = inverse_root @ (u.T @ outcome)
-    residuals = y - X @ coef
-    scaled = residuals if root is None else residuals * root[:, 0]
-    influence = n * (u * scaled[:, None]) @ inverse_root.T
-    leverage = np.einsum("ij,ij->i", u, u)
-    return LinearFit(coef, influence, residuals, leverage, inverse_root @ inverse_root.T, int(keep.sum()))
+    root = None if sample_weight is None else np.sqrt(sample_weight)
+    instruments = Z if root is None else Z * root[:, None]
+    design = X if root is None else X * root[:, None]
+    outcome = y if root is None else y * root
+    # The range of Z by SVD: a QR basis would hold an arbitrary direction for every collinear instrument.
+    q, *_ = _thin_svd(instruments / _column_sizes(instruments))
+    # Sizes before the projection: a regressor that the instruments do not move must not be blown up to rank.
+    return _solve(q @ (q.T @ design), _column_sizes(design), X, y, outcome, root)

@@ -256,6 +256,13 @@ class InferenceResult:
             )
         if self.influence_values is None or other.influence_values is None:
             raise ValueError(f"cannot form a {symbol} b: a result without influence values has no joint covariance.")
+        sizes = len(self.influence_values), len(other.influence_values)
+        codes = [np.zeros(0, dtype=int) if r.groups is None else r.groups for r in (self, other)]
+        if sizes[0] != sizes[1] or not np.array_equal(codes[0], codes[1]):
+            raise ValueError(
+                f"cannot form a {symbol} b: the influence values are of {sizes[0]} and {sizes[1]} rows, or their rows "
+                "are clustered differently. Use results of one fit with the same groups."
+            )
         if len(self.estimate) != len(other.estimate):
             raise ValueError(f"cannot form a {symbol} b of {len(self.estimate)} and {len(other.estimate)} estimates.")
         groups = None if self.groups is None else Groups(self.groups, np.arange(int(self.groups.max()) + 1))
@@ -316,8 +323,10 @@ class InferenceResult:
         frame = pd.DataFrame({"estimate": self.estimate, "std_error": self.std_error}, index=list(self.names))
         with np.errstate(divide="ignore", invalid="ignore"):
             frame["statistic"] = self.estimate / self.std_error
-        frame["pvalue"] = self.pvalue()
-        return frame.join(self.conf_int(confidence_level))
+        # Columns are set by position: names may repeat, and a join on them would multiply rows.
+        frame["pvalue"] = self.pvalue().to_numpy()
+        frame[["lower", "upper"]] = self.conf_int(confidence_level).to_numpy()
+        return frame
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, ready for JSON; influence values are left out."""
