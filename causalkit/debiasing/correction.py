@@ -378,10 +378,7 @@ class CorrectionMixin:
             rng: Any = random_state
         else:
             rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
-        values, vectors = np.linalg.eigh(self.coef_cov_)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
-        draws = fitted.coef + rng.standard_normal((n_imputations, len(root))) @ root.T
-        return np.column_stack([fitted.basis.evaluate(x, theta, cells) for theta in draws])
+        return fitted.draw(x, rng, n_imputations, cells)
 
     # ------------------------------------------------------------------ diagnostics
 

@@ -91,6 +91,29 @@ class FittedCorrection:
             parts = parts + self.sample.contributions(self.coef[2] * influence, len(self.coef), self.cov_type)
         return parts
 
+    def draw(self, x: Array, rng: np.random.Generator, n_draws: int, cells: NDArray[np.intp] | None) -> Array:
+        """Corrected outcomes under draws of the calibration, shape (n, M).
+
+        Every calibration row (cluster) gets one standard normal multiplier per draw, which moves θ by
+        Σ ξ u and a kernel score by the same rows.
+        """
+        if self.groups is None:
+            multipliers = rng.standard_normal((n_draws, len(self.noise)))
+        else:
+            multipliers = rng.standard_normal((n_draws, self.groups.n_groups))[:, self.groups.codes]
+        thetas = self.coef + multipliers @ self.noise
+        if self.transport_noise is not None:
+            thetas = thetas + rng.standard_normal((n_draws, len(self.transport_noise))) @ self.transport_noise
+        columns = [self.basis.evaluate(x, theta, cells) for theta in thetas]
+        if self.kernel is not None and self.sample is not None:
+            scale = self.sample.contributions(np.ones((self.sample.n, 1)), len(self.coef), self.cov_type)[:, 0]
+            counts = self.sample.counts
+            share = np.ones(self.sample.n) if counts is None else counts * (self.sample.n / counts.sum())
+            for column, multiplier in zip(columns, multipliers, strict=True):
+                mass = multiplier * scale * share
+                column += self.coef[2] * self.kernel.perturbation(x, self.sample.predictions, mass)
+        return np.column_stack(columns)
+
 
 def raw_scale(n_columns: int, centre: float, scale: float) -> Array:
     """Matrix that turns coefficients on (1, z, cardinals) into those on (1, x, cardinals), z = (x - centre)/scale."""

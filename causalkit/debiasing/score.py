@@ -259,6 +259,17 @@ class KernelScore:
             columns.append(share * (self._interpolate(values, sample) + beyond * tail))
         return np.column_stack(columns)
 
+    def perturbation(self, x: Array, sample: Array, mass: Array) -> Array:
+        """Change of s(x) when each calibration row gets the additional mass given, to first order, shape (n,).
+
+        Σ_j mass_j [K_h'(x - U_j) - s(x) K_h(x - U_j)]/p̂(x); beyond the usable grid that of its edge.
+        """
+        last = self.table.start + self.table.step * (len(self.table.values) - 1)
+        inside = np.clip(x, self.table.start, last)
+        smooth, change = self.convolve(_bin(sample, mass, self.start, self.step, len(self.density)))
+        at_points = self._interpolate(change, inside) - self.table.score(inside) * self._interpolate(smooth, inside)
+        return np.asarray(at_points / self._interpolate(self.density, inside))
+
     def _interpolate(self, values: Array, x: Array) -> Array:
         nodes = self.start + self.step * np.arange(len(values))
         return np.interp(x, nodes, values)

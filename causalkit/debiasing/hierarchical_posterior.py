@@ -1,0 +1,151 @@
+"""Posterior of the calibration lines of sites by Pyro (optional extra ``bayes``)."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.exceptions import ConvergenceWarning, MissingDependencyError
+
+__all__ = ["SitePosterior", "sample_posterior"]
+
+Array = NDArray[np.float64]
+
+_SVI_STEPS = 3000
+
+
+@dataclass(frozen=True)
+class SitePosterior:
+    """Posterior draws in the units of the data.
+
+    Attributes
+    ----------
+    sites : ndarray, shape (D, S, 2)
+        (m, k) of each site.
+    mean : ndarray, shape (D, 2)
+        μ.
+    tau : ndarray, shape (D, 2)
+        Standard deviations over sites.
+    r_hat : dict
+        Gelman-Rubin statistic by parameter; empty for variational inference.
+    """
+
+    sites: Array
+    mean: Array
+    tau: Array
+    r_hat: dict[str, float]
+
+
+def sample_posterior(
+    coef: Array,
+    cov: Array,
+    *,
+    unit: float,
+    method: str,
+    num_samples: int,
+    warmup_steps: int,
+    n_chains: int,
+    device: str | None,
+    random_state: Any,
+    verbose: int,
+) -> SitePosterior:
+    """Draw from the posterior of the normal-normal model of site lines.
+
+    Likelihood θ̂_s ~ N(θ_s, V_s) with θ_s = μ + τ·z_s, z_s ~ N(0, I) (non-centred); intercepts are divided
+    by ``unit`` = sd(y) for the priors and multiplied back.
+    """
+    try:
+        import pyro
+        import torch
+        from pyro import distributions as dist
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'method="{method}" needs Pyro: install the extra `bayes`, for example pip install -e ".[bayes]" ({error}).'
+        ) from None
+
+    scale = np.array([1 / unit, 1.0])
+    where = torch.device(device or "cpu")
+    observed = torch.tensor(coef * scale, dtype=torch.float64, device=where)
+    root = torch.linalg.cholesky(torch.tensor(cov * np.outer(scale, scale), dtype=torch.float64, device=where))
+    prior_mean = torch.tensor([0.0, 0.5], dtype=torch.float64, device=where)
+    prior_sd = torch.tensor([1.0, 0.5], dtype=torch.float64, device=where)
+    spread_sd = torch.tensor([0.5, 0.25], dtype=torch.float64, device=where)
+    n_sites = len(coef)
+
+    def model() -> None:
+        mu = pyro.sample("mu", dist.Normal(prior_mean, prior_sd).to_event(1))
+        tau = pyro.sample("tau", dist.HalfNormal(spread_sd).to_event(1))
+        zero, one = torch.zeros_like(observed), torch.ones_like(observed)
+        z = pyro.sample("z", dist.Normal(zero, one).to_event(2))
+        theta = mu + tau * z
+        pyro.sample("theta_hat", dist.MultivariateNormal(theta, scale_tril=root).to_event(1), obs=observed)
+
+    seed = (
+        int(np.random.default_rng(random_state).integers(2**31 - 1))
+        if not isinstance(random_state, int)
+        else random_state
+    )
+    with torch.random.fork_rng(devices=[]):
+        pyro.set_rng_seed(seed)
+        pyro.clear_param_store()
+        if method == "nuts":
+            draws, r_hat = _run_nuts(model, num_samples, warmup_steps, n_chains, verbose)
+        else:
+            draws, r_hat = _run_svi(model, num_samples * n_chains, verbose), {}
+        pyro.clear_param_store()
+    mu, tau, z = (draws[name].detach().cpu().numpy().astype(np.float64) for name in ("mu", "tau", "z"))
+    mu, tau, z = mu.reshape(-1, 2), tau.reshape(-1, 2), z.reshape(-1, n_sites, 2)
+    theta = mu[:, None, :] + tau[:, None, :] * z
+    return SitePosterior(theta / scale, mu / scale, tau / scale, r_hat)
+
+
+def _run_nuts(
+    model: Any, num_samples: int, warmup_steps: int, n_chains: int, verbose: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    import torch
+    from pyro.infer import MCMC, NUTS
+    from pyro.ops.stats import gelman_rubin
+
+    chains: list[dict[str, Any]] = []
+    for _ in range(n_chains):  # one process: the chains are short, and workers would each import torch
+        kernel = NUTS(model, jit_compile=False, max_tree_depth=8)
+        mcmc = MCMC(kernel, num_samples=num_samples, warmup_steps=warmup_steps, disable_progbar=not verbose)
+        mcmc.run()
+        chains.append(mcmc.get_samples())
+    stacked = {name: torch.stack([chain[name] for chain in chains]) for name in chains[0]}
+    r_hat: dict[str, float] = {}
+    if n_chains > 1 and num_samples > 3:
+        for name in ("mu", "tau"):
+            values = gelman_rubin(stacked[name], chain_dim=0, sample_dim=1)
+            for label, value in zip(("m", "k"), values.tolist(), strict=True):
+                r_hat[f"{name}_{label}"] = float(value)
+        worst = max(r_hat, key=lambda key: r_hat[key])
+        if not r_hat[worst] <= 1.05:
+            warnings.warn(
+                f"the chains have not mixed: R̂ of {worst} is {r_hat[worst]:.3f}, above 1.05. Raise num_samples and "
+                "warmup_steps, or use method='empirical_bayes'.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+    return stacked, r_hat
+
+
+def _run_svi(model: Any, num_samples: int, verbose: int) -> dict[str, Any]:
+    import torch
+    from pyro.infer import SVI, Predictive, Trace_ELBO
+    from pyro.infer.autoguide import AutoMultivariateNormal
+    from pyro.optim import ClippedAdam
+
+    guide = AutoMultivariateNormal(model, init_scale=0.1)
+    optimiser = ClippedAdam({"lr": 0.02, "lrd": 0.1 ** (1 / _SVI_STEPS)})
+    svi = SVI(model, guide, optimiser, Trace_ELBO(num_particles=4))
+    for step in range(_SVI_STEPS):
+        loss = svi.step()
+        if verbose and step % 500 == 0:
+            print(f"variational step {step}: loss {loss:.2f}")  # noqa: T201
+    with torch.no_grad():
+        return dict(Predictive(model, guide=guide, num_samples=num_samples, return_sites=("mu", "tau", "z"))())
