@@ -13,7 +13,7 @@ from causalkit.debiasing.basis import Basis
 from causalkit.debiasing.calibration_lines import CalibrationLines
 from causalkit.debiasing.confidence_sets import ConfidenceSet, RatioParts
 from causalkit.debiasing.downstream import Downstream, TrialRows
-from causalkit.debiasing.fitted import FittedCorrection
+from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
 from causalkit.exceptions import ExtrapolationWarning
 from causalkit.inference import InferenceResult, cluster_sums
 from causalkit.inference.result import check_confidence_level
@@ -22,7 +22,7 @@ from causalkit.validation import Groups, check_choice
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DebiasedEffect", "assemble_effect", "warn_off_support"]
+__all__ = ["DebiasedEffect", "assemble_effect", "assemble_from_moments", "union_groups", "warn_off_support"]
 
 Array = NDArray[np.float64]
 
@@ -151,8 +151,10 @@ class DebiasedEffect(InferenceResult):
             return super().pvalue(null)
         nulls = np.broadcast_to(np.asarray(null, dtype=float), self.estimate.shape)
         if kind == "bootstrap" and self.bootstrap_estimates is not None:
-            below = (self.bootstrap_estimates <= nulls).mean(axis=0)
-            values = np.minimum(1.0, 2 * np.minimum(below, 1 - below))
+            draws = self.bootstrap_estimates
+            # The observed estimate counts as a draw, so that no p-value is zero.
+            tails = np.minimum((draws <= nulls).sum(axis=0), (draws >= nulls).sum(axis=0)) + 1
+            values = np.minimum(1.0, 2 * tails / (len(draws) + 1))
         else:
             reference = stats.norm if self.df is None else stats.t(self.df)
             ratio = self.ratio
@@ -185,6 +187,10 @@ class DebiasedEffect(InferenceResult):
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError(
                 f"grid must lie in [0, 1] (0 exclusion, 1 surrogacy); got {values.min()} to {values.max()}."
+            )
+        if not np.isfinite(self.lines.berkson_slope):
+            raise ValueError(
+                "sensitivity needs b, the slope of truth on prediction; from_coefficients does not know it."
             )
         q = len(self.estimate)
         k, b = self.lines.slope, self.lines.berkson_slope
@@ -333,57 +339,153 @@ def assemble_effect(
     sample: object = None,
 ) -> DebiasedEffect:
     """Put together estimate, variance parts, naive estimate and band of one downstream estimator."""
-    import pandas as pd
-
-    names = list(downstream.names)
-    line = Basis()
+    names, line = downstream.names, Basis()
     delta = downstream.project(fitted.basis, x, cells)
     plain = downstream.project(line, x, None)
     estimate = delta.T @ fitted.coef
     trial = downstream.contributions(fitted.basis, x, fitted.coef, cells)
     raw = downstream.contributions(line, x, np.array([0.0, 1.0]), None)
+    lcc = downstream.contributions(line, x, fitted.lines.theta, None)
     weights = downstream.weights if fitted.kernel is not None else np.empty((0, len(names)))
     calibration = fitted.calibration_parts(x, weights, delta)
-    transport = None if fitted.transport_noise is None else fitted.transport_noise @ delta
-
-    sampling_cov = _covariance(trial, rows.groups)
-    parts = {"sampling": sampling_cov, "calibration": _covariance(calibration, fitted.groups)}
-    parts["transport"] = np.zeros_like(sampling_cov) if transport is None else transport.T @ transport
-    if shared_groups and rows.groups is not None and fitted.groups is not None:
+    transport = np.empty((0, len(names))) if fitted.transport_noise is None else fitted.transport_noise @ delta
+    parts = {
+        "sampling": _covariance(trial, rows.groups),
+        "calibration": _covariance(calibration, fitted.groups),
+        "transport": transport.T @ transport,
+    }
+    lcc_cov = _covariance(lcc, rows.groups)
+    if shared_groups and rows.groups is not None and fitted.groups is not None and fitted.line_groups is not None:
         cross = _cross(trial, rows.groups, calibration, fitted.groups)
         parts["shared"] = cross + cross.T
-    freedoms = [g.n_groups - 1.0 for g in (rows.groups,) if g is not None] + ([fitted.df] if fitted.df else [])
-    df = min(freedoms) if freedoms else None
-    extra = np.empty((0, len(names))) if transport is None else transport
-    stacked = np.concatenate([trial, calibration, extra])
-    others = np.concatenate([calibration, extra])
-    tail_groups = (
-        union_groups(fitted.groups, len(calibration), None, len(extra), False) if len(extra) else fitted.groups
+        gradient = plain.T @ fitted.lines.theta_jacobian
+        cross = _cross(lcc, rows.groups, fitted.line_noise[:, :2], fitted.line_groups) @ gradient.T
+        lcc_cov = lcc_cov + cross + cross.T
+    joint = _joint_covariance(_covariance(raw, rows.groups), fitted)
+    if shared_groups and rows.groups is not None and fitted.line_groups is not None:
+        q = len(names)
+        joint[:q, q:] = _cross(raw, rows.groups, fitted.line_noise, fitted.line_groups)
+        joint[q:, :q] = joint[:q, q:].T
+    others = np.concatenate([calibration, transport])
+    tail = (
+        union_groups(fitted.groups, len(calibration), None, len(transport), False) if len(transport) else fitted.groups
     )
-    groups = union_groups(rows.groups, rows.n, tail_groups, len(others), shared_groups)
-    naive = _naive_result(plain[1], raw, rows, names)
-    joint = _joint_covariance(raw, rows.groups, fitted, shared_groups)
-    lcc_rows = downstream.contributions(line, x, fitted.lines.theta, None)
-    return DebiasedEffect(
-        estimate=estimate,
-        cov=sum(parts.values(), np.zeros_like(sampling_cov)),
-        names=tuple(names),
+    groups = union_groups(rows.groups, rows.n, tail, len(others), shared_groups)
+    stacked = np.concatenate([trial, others])
+    stacked *= len(stacked)
+    return _build(
+        fitted,
+        names,
+        estimate,
+        parts,
+        plain,
+        joint,
+        lcc_cov,
+        naive=InferenceResult.from_influence(plain[1], raw * rows.n, names=names, groups=rows.groups),
+        ratio=_ratio(fitted, estimate, trial, calibration, transport, rows.groups, shared_groups),
+        trial_groups=rows.groups,
         n_obs=rows.n,
-        influence_values=stacked * len(stacked),
+        influence_values=stacked,
         groups=None if groups is None else groups.codes,
-        df=df,
         dependence=_dependence(rows.groups, fitted.groups, shared_groups),
         sample=sample,
-        naive=naive,
-        band=_band(fitted, plain, lcc_rows, naive, rows, joint, names, shared_groups, is_contrast, df),
-        variance_parts=pd.DataFrame({key: np.diag(value) for key, value in parts.items()}, index=names),
         correction=correction,
-        lines=fitted.lines,
-        joint_cov=joint,
-        ratio=_ratio(fitted, estimate, trial, calibration, transport, rows, shared_groups),
-        new_site=fitted.transport_noise is not None,
         is_contrast=is_contrast,
         off_support_share=off_support_share,
+    )
+
+
+def assemble_from_moments(
+    fitted: FittedCorrection,
+    names: tuple[str, ...],
+    delta: Array,
+    arm_covariances: Array,
+    n_obs: int,
+    *,
+    correction: str,
+    off_support_share: float,
+) -> DebiasedEffect:
+    """The effect of a difference in means from arm moments alone.
+
+    Parameters
+    ----------
+    fitted : FittedCorrection
+        Its basis starts with the columns (1, x).
+    names : tuple of str, length q
+    delta : ndarray, shape (J, q)
+        Differences of arm means of each column from the reference arm.
+    arm_covariances : ndarray, shape (q + 1, J, J)
+        Covariance of the column means in each arm, reference first.
+    n_obs : int
+        Trial rows.
+    """
+    n_columns = len(fitted.coef)
+
+    def contrast_cov(coef: Array) -> Array:
+        variances = np.einsum("j,ajk,k->a", coef, arm_covariances, coef)
+        return np.asarray(np.diag(variances[1:]) + variances[0])
+
+    line = np.zeros((2, n_columns))
+    line[0, 1] = 1.0
+    line[1, :2] = fitted.lines.theta
+    naive_cov = contrast_cov(line[0])
+    estimate = delta.T @ fitted.coef
+    calibration = fitted.noise @ delta
+    sampling = contrast_cov(fitted.coef)
+    parts = {"sampling": sampling, "calibration": _covariance(calibration, fitted.groups)}
+    parts["transport"] = np.zeros_like(sampling)
+    ratio = _ratio(fitted, estimate, square_root_rows(sampling), calibration, np.empty((0, len(names))), None, False)
+    return _build(
+        fitted,
+        names,
+        estimate,
+        parts,
+        delta[:2],
+        _joint_covariance(naive_cov, fitted),
+        contrast_cov(line[1]),
+        naive=InferenceResult(estimate=delta[1], cov=naive_cov, names=names, n_obs=n_obs),
+        ratio=ratio,
+        trial_groups=None,
+        n_obs=n_obs,
+        dependence=_dependence(None, fitted.groups, False),
+        correction=correction,
+        off_support_share=off_support_share,
+    )
+
+
+def _build(
+    fitted: FittedCorrection,
+    names: tuple[str, ...],
+    estimate: Array,
+    parts: dict[str, Array],
+    plain: Array,
+    joint: Array,
+    lcc_cov: Array,
+    *,
+    naive: InferenceResult,
+    trial_groups: Groups | None,
+    is_contrast: bool = True,
+    **fields: Any,
+) -> DebiasedEffect:
+    import pandas as pd
+
+    freedoms = [] if trial_groups is None else [trial_groups.n_groups - 1.0]
+    if fitted.df is not None:
+        freedoms.append(fitted.df)
+    df = min(freedoms) if freedoms else None
+    return DebiasedEffect(
+        estimate=estimate,
+        cov=np.sum(list(parts.values()), axis=0),
+        names=names,
+        df=df,
+        naive=naive,
+        band=_band(fitted.lines, plain, lcc_cov, naive, joint, is_contrast, df),
+        variance_parts=pd.DataFrame({key: np.diag(value) for key, value in parts.items()}, index=list(names)),
+        lines=fitted.lines,
+        joint_cov=joint,
+        new_site=fitted.transport_noise is not None,
+        is_contrast=is_contrast,
+        **fields,
     )
 
 
@@ -397,20 +499,11 @@ def _dependence(trial: Groups | None, calibration: Groups | None, shared: bool) 
     return " and ".join(sides) + (", clusters shared" if shared else "")
 
 
-def _naive_result(estimate: Array, raw: Array, rows: TrialRows, names: list[str]) -> InferenceResult:
-    return InferenceResult.from_influence(estimate, raw * rows.n, names=names, groups=rows.groups)
+def _joint_covariance(naive_cov: Array, fitted: FittedCorrection) -> Array:
+    """Covariance of (naive estimates, m, k, a, b) of independent samples, shape (q + 4, q + 4)."""
+    from scipy.linalg import block_diag
 
-
-def _joint_covariance(raw: Array, groups: Groups | None, fitted: FittedCorrection, shared: bool) -> Array:
-    """Covariance of (naive estimates, m, k, a, b), shape (q + 4, q + 4)."""
-    q = raw.shape[1]
-    joint = np.zeros((q + 4, q + 4))
-    joint[:q, :q] = _covariance(raw, groups)
-    joint[q:, q:] = fitted.lines.cov
-    if shared and groups is not None and fitted.line_groups is not None:
-        joint[:q, q:] = _cross(raw, groups, fitted.line_noise, fitted.line_groups)
-        joint[q:, :q] = joint[:q, q:].T
-    return joint
+    return np.asarray(block_diag(naive_cov, fitted.lines.cov))
 
 
 def _ratio(
@@ -418,8 +511,8 @@ def _ratio(
     estimate: Array,
     trial: Array,
     calibration: Array,
-    transport: Array | None,
-    rows: TrialRows,
+    transport: Array,
+    groups: Groups | None,
     shared: bool,
 ) -> RatioParts | None:
     """Numerator N = kτ and slope k: an error u of τ and w of k move N by ku + τw."""
@@ -428,11 +521,11 @@ def _ratio(
     k = fitted.slope
     first = np.column_stack([k * trial, np.zeros(len(trial))])
     second = np.column_stack([k * calibration + np.outer(fitted.slope_noise, estimate), fitted.slope_noise])
-    cov = _covariance(first, rows.groups) + _covariance(second, fitted.groups)
-    if shared and rows.groups is not None and fitted.groups is not None:
-        cross = _cross(first, rows.groups, second, fitted.groups)
+    cov = _covariance(first, groups) + _covariance(second, fitted.groups)
+    if shared and groups is not None and fitted.groups is not None:
+        cross = _cross(first, groups, second, fitted.groups)
         cov += cross + cross.T
-    if transport is not None and fitted.transport_slope_noise is not None:
+    if fitted.transport_slope_noise is not None:
         w = fitted.transport_slope_noise
         third = np.column_stack([k * transport + np.outer(w, estimate), w])
         cov += third.T @ third
@@ -440,14 +533,11 @@ def _ratio(
 
 
 def _band(
-    fitted: FittedCorrection,
+    lines: CalibrationLines,
     plain: Array,
-    lcc_rows: Array,
+    lcc_cov: Array,
     naive: InferenceResult,
-    rows: TrialRows,
     joint: Array,
-    names: list[str],
-    shared: bool,
     is_contrast: bool,
     df: float | None,
 ) -> pd.DataFrame:
@@ -455,20 +545,17 @@ def _band(
     import pandas as pd
     from scipy import stats
 
-    lines, q = fitted.lines, len(names)
+    q = len(naive.names)
     critical = float((stats.norm if df is None else stats.t(df)).ppf(0.975))
     lcc = plain.T @ lines.theta
     # Errors of (m, k) move Δ'θ by Δ' dθ/d(m, k).
     gradient = plain.T @ lines.theta_jacobian
-    cov = _covariance(lcc_rows, rows.groups) + gradient @ lines.cov[:2, :2] @ gradient.T
-    if shared and rows.groups is not None and fitted.line_groups is not None:
-        cross = _cross(lcc_rows, rows.groups, fitted.line_noise[:, :2], fitted.line_groups) @ gradient.T
-        cov = cov + cross + cross.T
+    cov = lcc_cov + gradient @ lines.cov[:2, :2] @ gradient.T
     a, b = lines.berkson_intercept, lines.berkson_slope
     se_b = float(np.sqrt(lines.cov[3, 3]))
     test_b = abs(b - 1) > 1.959964 * se_b if np.isfinite(b) and se_b > 0 else False
     records = []
-    for j, name in enumerate(names):
+    for j, name in enumerate(naive.names):
         entries = [(SURROGACY, float(naive.estimate[j]), float(naive.std_error[j]))]
         entries.append((EXCLUSION, float(lcc[j]), float(np.sqrt(max(cov[j, j], 0.0)))))
         if test_b:

@@ -364,7 +364,6 @@ def site_lines(sample: CalibrationSample, cells: Any, cov_type: str) -> tuple[ND
         )
     if len(labels) < 3:
         raise CalibrationError(
-            f"{len(labels)} usable sites: heterogeneity is not estimable below 3. Use LinearCalibration "
-            "with groups."
+            f"{len(labels)} usable sites: heterogeneity is not estimable below 3. Use LinearCalibration with groups."
         )
     return np.asarray(labels), np.array(coef), np.array(cov), centre
