@@ -122,7 +122,7 @@ class Decoder:
         return value
 
     def _array(self, node: dict[str, Node]) -> NDArray[Any]:
-        array = self._read_array(node["number"])
+        array = self._read_array(node["number"]).transpose(np.argsort(node["axes"]).astype(int))
         array.flags.writeable = bool(node["writeable"])
         return array
 

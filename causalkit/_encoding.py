@@ -133,8 +133,12 @@ class Encoder:
             return {"type": "object_array", "shape": list(value.shape), "dtype": "object", "items": items}
         if value.dtype.kind not in PLAIN_KINDS or value.dtype.names is not None:
             raise PersistenceError(f"{path} is an array of {value.dtype}: expected numbers, bools, strings or dates.")
-        self.arrays.append(np.asarray(value))
-        return {"type": "array", "number": len(self.arrays) - 1, "writeable": bool(value.flags.writeable)}
+        # Axes are stored from the slowest to the fastest: a sum over memory in another order would differ
+        # in its last bits after loading (test_memory_order_is_kept).
+        axes = sorted(range(value.ndim), key=lambda axis: -abs(value.strides[axis]))
+        self.arrays.append(np.asarray(value).transpose(axes))
+        number = len(self.arrays) - 1
+        return {"type": "array", "number": number, "axes": axes, "writeable": bool(value.flags.writeable)}
 
     def _encode_pandas(self, value: Any, pd: Any, path: str, depth: int) -> dict[str, Node]:
         def inner(part: Any, what: str) -> Node:

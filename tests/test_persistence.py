@@ -206,6 +206,14 @@ def test_arrays(array, tmp_path):
     assert again.flags.writeable
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1)])
+def test_memory_order_is_kept(axes, tmp_path):
+    array = np.random.default_rng(0).normal(size=(3, 4, 5)).transpose(axes)
+    again = round_trip(array, tmp_path)
+    np.testing.assert_array_equal(again, array)
+    assert again.strides == array.strides
+
+
 def test_read_only_and_masked_arrays(tmp_path):
     locked = np.arange(3.0)
     locked.flags.writeable = False
