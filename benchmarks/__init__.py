@@ -1,0 +1,1 @@
+"""Acceptance tables of the families, and comparisons with peers: ``python -m benchmarks``."""

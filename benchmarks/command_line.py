@@ -1,0 +1,63 @@
+"""Arguments of ``python -m benchmarks`` and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.machine import describe
+from benchmarks.report import print_rows, summary_line, write_page
+from benchmarks.rows import Row
+from benchmarks.simulation import Tier
+
+__all__ = ["FAMILIES", "main"]
+
+FAMILIES = ("debiasing",)
+_PAGES = Path(__file__).resolve().parent.parent / "docs" / "validation"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Acceptance tables and peers.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, words in (
+        ("validation", "every acceptance number of a family beside its bar"),
+        ("peers", "time and memory against other packages, in one process"),
+    ):
+        command = commands.add_parser(name, help=words, description=words)
+        command.add_argument("family", nargs="?", choices=FAMILIES, help="one family (default: all)")
+        command.add_argument("--full", action="store_true", help="all repetitions; writes docs/validation/")
+        command.add_argument("--sections", help="letters of the sections to run, such as AD (default: all)")
+        command.add_argument("--n-jobs", type=int, default=2, help="processes of the simulations (default: 2)")
+        command.add_argument("--output", type=Path, default=_PAGES, help="folder of the pages that --full writes")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the status is 1 if any number falls short, else 0."""
+    options = _parser().parse_args(arguments)
+    tier = Tier(full=options.full, n_jobs=options.n_jobs)
+    status = 0
+    for family in (options.family,) if options.family else FAMILIES:
+        module = import_module(f"benchmarks.{options.command}.{family}")
+        sections = [letter for letter in module.TITLES if not options.sections or letter in options.sections.upper()]
+        print(f"{module.HEADING} ({'full' if options.full else 'short'} tier)\n")
+        started = time.perf_counter()
+        rows = print_rows(module.rows(tier, sections))
+        minutes = (time.perf_counter() - started) / 60
+        print(f"\n{summary_line(rows)} {minutes:.1f} minutes.")
+        if options.full:
+            _write(options.output / module.PAGE, module, rows, sections, minutes)
+        status = max(status, int(any(row.failed for row in rows)))
+    return status
+
+
+def _write(path: Path, module: object, rows: list[Row], sections: list[str], minutes: float) -> None:
+    facts = describe(getattr(module, "PACKAGES", ()))
+    facts["Seeds"] = getattr(module, "SEEDS", "none")
+    facts["Duration"] = f"{minutes:.1f} minutes"
+    titles = {letter: text for letter, text in getattr(module, "TITLES", {}).items() if letter in sections}
+    write_page(path, getattr(module, "HEADING", ""), getattr(module, "INTRO", ""), facts, rows, titles)
+    print(f"Written: {path}")

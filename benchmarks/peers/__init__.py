@@ -1,0 +1,1 @@
+"""Comparisons with other packages, one module or package per family."""

@@ -1,0 +1,1 @@
+"""Acceptance tables, one module or package per family."""
