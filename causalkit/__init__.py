@@ -17,6 +17,7 @@ _EXPORTS = {
         "EffectAccumulator",
         "HierarchicalCalibration",
         "LinearCalibration",
+        "PredictionPoweredResult",
         "SplineCalibration",
         "TweedieCorrection",
         "break_even_share",

@@ -49,7 +49,7 @@ def combine_imputations(estimates: Any, covariances: Any) -> InferenceResult:
     >>> result.estimate.round(6), result.cov.round(6)
     (array([1.]), array([[0.093333]]))
     """
-    names = getattr(estimates[0], "index", None)
+    names = estimates[0].index if hasattr(estimates[0], "iloc") else None
     values = np.array([np.atleast_1d(np.asarray(e, dtype=float)) for e in estimates])
     within = np.array([np.atleast_2d(np.asarray(c, dtype=float)) for c in covariances])
     m = len(values)

@@ -1,0 +1,421 @@
+"""Diagnostics: tests of the assumptions and of the working model, held-out checks, slopes by site."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from causalkit.debiasing.calibration_lines import fit_lines, simple_regression
+from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, deviations
+from causalkit.debiasing.hierarchical import site_lines
+from causalkit.debiasing.site_distribution import dersimonian_laird, shrink
+from causalkit.debiasing.working_model import bend_test, breusch_pagan, residual_shape, spline_design, wald
+from causalkit.exceptions import CalibrationError
+from causalkit.inference import influence_covariance
+from causalkit.linear import weighted_least_squares
+from causalkit.validation import Groups, check_groups, check_integer, check_treatment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["correction_diagnostics", "exclusion_test", "slope_heterogeneity", "validate_correction"]
+
+Array = NDArray[np.float64]
+
+_LEVEL = 0.05
+EXCLUSION_DIRECTION = "prediction given truth (exclusion)"
+SURROGACY_DIRECTION = "truth given prediction (surrogacy)"
+
+
+# ---------------------------------------------------------------------- diagnostics() of a fitted correction
+
+
+def correction_diagnostics(correction: Any) -> pd.DataFrame:
+    """Tidy frame of what a fitted correction says of itself; see ``CorrectionMixin.diagnostics``."""
+    import pandas as pd
+
+    fitted, lines = correction._fitted, correction._fitted.lines
+    rows: list[tuple[str, float, float, str]] = []
+
+    def add(quantity: str, value: float, se: float = math.nan, flag: str = "") -> None:
+        rows.append((quantity, float(value), float(se), flag))
+
+    errors = np.sqrt(np.maximum(np.diag(lines.cov), 0.0))
+    for j, (name, value) in enumerate(
+        [
+            ("intercept m (prediction on truth)", lines.intercept),
+            ("slope k (prediction on truth)", lines.slope),
+            ("intercept a (truth on prediction)", lines.berkson_intercept),
+            ("slope b (truth on prediction)", lines.berkson_slope),
+        ]
+    ):
+        add(name, value, errors[j], "weak: below 5 standard errors" if j == 1 and lines.slope_ratio < 5 else "")
+    add("squared correlation", lines.r_squared, flag="below .3: a weak map" if lines.r_squared < 0.3 else "")
+    add("effective sample size factor", lines.r_squared)
+    for name, difference, picked in (
+        ("p: nothing to correct (k = 1, m = 0)", [lines.intercept, lines.slope - 1], [0, 1]),
+        ("p: Berkson (a = 0, b = 1)", [lines.berkson_intercept, lines.berkson_slope - 1], [2, 3]),
+    ):
+        cov = lines.cov[np.ix_(picked, picked)]
+        p_value = wald(np.array(difference), cov)[1] if np.isfinite(cov).all() and cov.any() else math.nan
+        add(name, p_value, flag="rejected at 5 %" if p_value < _LEVEL else "")
+    if fitted.sample is not None:
+        _add_sample_rows(add, fitted.sample, correction.cov_type)
+    if hasattr(correction, "monotone_"):
+        add("increasing on the calibration range", correction.monotone_, flag="" if correction.monotone_ else "falls")
+    for k, value in getattr(correction, "strength_", {}).items():
+        add(f"instrument strength F_{k}", value, flag="weak: below 10" if value < 10 else "")
+    if hasattr(correction, "_last_off_support"):
+        share = correction._last_off_support
+        add("share of trial predictions off support", share, flag="extrapolation" if share > 0.01 else "")
+    frame = pd.DataFrame(rows, columns=["quantity", "value", "se", "flag"])
+    half = 1.959964 * frame["se"]
+    frame.insert(3, "lower", frame["value"] - half)
+    frame.insert(4, "upper", frame["value"] + half)
+    return frame
+
+
+def _add_sample_rows(add: Any, sample: CalibrationSample, cov_type: str) -> None:
+    """Working-model tests, atoms and clusters of the calibration rows."""
+    residuals = simple_regression(sample.predictions, sample.y, sample.weight)[3]
+    for name, p_value in (
+        ("p: E[prediction | truth] linear", bend_test(sample, cov_type)[1]),
+        ("p: homoscedastic (Breusch-Pagan)", breusch_pagan(sample.predictions, residuals, sample.counts)[1]),
+    ):
+        add(name, p_value, flag="rejected at 5 %" if p_value < _LEVEL else "")
+    skew, kurtosis = residual_shape(residuals, sample.weight)
+    add("skewness of residuals", skew, flag="above 1 in size" if abs(skew) > 1 else "")
+    add("excess kurtosis of residuals", kurtosis, flag="above 3" if kurtosis > 3 else "")
+    counts = np.unique(sample.predictions, return_counts=True)[1]
+    atom = counts.max() / sample.n if counts.max() > 1 else 0.0
+    add("largest atom of predictions", atom, flag="an atom" if atom >= 0.01 else "")
+    if sample.groups is None:
+        return
+    weight = np.ones(sample.n) if sample.weight is None else sample.weight
+    mass = np.bincount(sample.groups.codes, weights=weight, minlength=sample.groups.n_groups)
+    add("smallest weight share of a cluster", mass.min() / mass.sum())
+    add(
+        "largest weight share of a cluster",
+        mass.max() / mass.sum(),
+        flag="dominant" if mass.max() > mass.sum() / 5 else "",
+    )
+    for variation in ("within", "between"):
+        try:
+            part = fit_lines(deviations(sample, variation), cov_type)
+        except (ValueError, ZeroDivisionError):
+            continue  # cells of one row, or too few of them: this level has no slope
+        add(f"slope k {variation} clusters", part.slope, math.sqrt(max(float(part.cov[1, 1]), 0.0)))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, coef, cov, _ = site_lines(CalibrationSample(sample.predictions, sample.y, sample.weight, None,
+                                                           sample.weight_type), sample.groups, cov_type)  # fmt: skip
+    except CalibrationError:
+        return
+    add("I² of slopes over clusters", dersimonian_laird(coef, cov).i_squared[1])
+
+
+# ---------------------------------------------------------------------- exclusion and surrogacy
+
+
+def exclusion_test(
+    predictions: Any,
+    y: Any,
+    *,
+    treatment: Any,
+    n_knots: int = 4,
+    sample_weight: Any = None,
+    groups: Any = None,
+) -> pd.DataFrame:
+    r"""Test the two textbook assumptions where treatment (or a proxy) is known in the calibration sample.
+
+    Exclusion (A ⟂ Ŷ | Y) is the hypothesis δ = 0 in Ŷ = f(Y) + δA + v; surrogacy (A ⟂ Y | Ŷ) is δ = 0 in
+    Y = f(Ŷ) + δA + e; f is a line and a natural cubic spline, so that a bent conditional mean does not
+    pass for a violation. HC1, or clustered.
+
+    Parameters
+    ----------
+    predictions, y : array-like, shape (n_c,)
+        Calibration sample.
+    treatment : array-like, shape (n_c,)
+        Treatment or its proxy; several levels give one row each against the smallest.
+    n_knots : int, default=4
+        Knots of the spline.
+    sample_weight, groups : array-like, shape (n_c,), optional
+        Survey weights and clusters.
+
+    Returns
+    -------
+    DataFrame
+        ``direction``, ``form``, ``contrast``, ``coefficient``, ``se``, ``pvalue``, ``reading``;
+        ``attrs["reading"]`` puts the two directions together (spline form, 5 %).
+
+    Raises
+    ------
+    ValueError, CalibrationError
+        As :meth:`LinearCalibration.fit`, and for a single treatment level.
+
+    Notes
+    -----
+    Exclusion kept, surrogacy rejected: use the corrected effect. Exclusion rejected, surrogacy kept: the
+    naive one. Both rejected: ``LinearCalibration(differential="shift")`` or the band. Neither: too little
+    information; report the band.
+
+    References
+    ----------
+    Nab et al. 2021, doi 10.1016/j.cmpb.2021.106238 (differential error); the test is ours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit import exclusion_test
+    >>> rng = np.random.default_rng(1)
+    >>> a = np.repeat([0, 1], 500)
+    >>> y = 0.5 * a + rng.normal(size=1000)
+    >>> frame = exclusion_test(0.6 * y + 0.4 * rng.normal(size=1000), y, treatment=a)
+    >>> frame.attrs["reading"]
+    'exclusion kept, surrogacy rejected: use the corrected effect'
+    """
+    import pandas as pd
+    from scipy import stats
+
+    check_integer(n_knots, "n_knots", low=3, high=12)
+    sample = check_calibration_sample(predictions, y, sample_weight=sample_weight, groups=groups)
+    arms = check_treatment(treatment, sample.n, like="predictions")
+    dummies = (arms.codes[:, None] == np.arange(1, len(arms.levels))).astype(float)
+    reference = stats.norm if sample.groups is None else stats.t(sample.groups.n_groups - 1)
+    records = []
+    joint: dict[str, float] = {}
+    for direction, given, outcome in (
+        (EXCLUSION_DIRECTION, sample.y, sample.predictions),
+        (SURROGACY_DIRECTION, sample.predictions, sample.y),
+    ):
+        for form in ("linear", "spline"):
+            base = spline_design(given, 2 if form == "linear" else n_knots, sample.counts)
+            design = np.column_stack([base, dummies])
+            fit = weighted_least_squares(design, outcome, sample.weight)
+            parts = sample.contributions(fit.influence, design.shape[1], "HC1")
+            cov = influence_covariance(parts * sample.n, groups=sample.groups)
+            first = base.shape[1]
+            joint[direction + form] = wald(fit.coef[first:], cov[first:, first:])[1]
+            for level in range(dummies.shape[1]):
+                coefficient, se = fit.coef[first + level], math.sqrt(max(cov[first + level, first + level], 0.0))
+                p_value = float(2 * reference.sf(abs(coefficient) / se)) if se > 0 else float(coefficient == 0)
+                assumption = "exclusion" if direction == EXCLUSION_DIRECTION else "surrogacy"
+                reading = f"{assumption} {'rejected' if p_value < _LEVEL else 'not rejected'} at 5 %"
+                contrast = f"{arms.levels[level + 1]} - {arms.levels[0]}"
+                records.append((direction, form, contrast, coefficient, se, p_value, reading))
+    columns = ["direction", "form", "contrast", "coefficient", "se", "pvalue", "reading"]
+    frame = pd.DataFrame(records, columns=columns)
+    frame.attrs["reading"] = _reading(
+        joint[EXCLUSION_DIRECTION + "spline"] < _LEVEL, joint[SURROGACY_DIRECTION + "spline"] < _LEVEL
+    )
+    return frame
+
+
+def _reading(exclusion_rejected: bool, surrogacy_rejected: bool) -> str:
+    if surrogacy_rejected and not exclusion_rejected:
+        return "exclusion kept, surrogacy rejected: use the corrected effect"
+    if exclusion_rejected and not surrogacy_rejected:
+        return "exclusion rejected, surrogacy kept: use the naive effect"
+    if exclusion_rejected:
+        return 'both rejected: use LinearCalibration(differential="shift") or the band'
+    return "neither rejected: too little information, report the band"
+
+
+# ---------------------------------------------------------------------- held-out check of E[g(Ŷ) | Y] = Y
+
+
+def validate_correction(
+    correction: Any,
+    predictions: Any,
+    y: Any,
+    *,
+    n_bins: int = 10,
+    cv: int = 5,
+    groups: Any = None,
+    random_state: Any = None,
+) -> pd.DataFrame:
+    r"""Held-out bias of a correction by level of the truth, and its error on contrasts tilted on Y.
+
+    Each row is corrected by a fit without its fold. The identity to check is E[g(Ŷ) - Y | Y] = 0. The
+    contrasts weigh rows by functions of Y (smooth, the rich, the poor), which keeps exclusion true by
+    construction. Contrasts made from Ŷ would find the naive estimate right whatever the map.
+
+    Parameters
+    ----------
+    correction : estimator
+        Unfitted or fitted; cloned.
+    predictions, y : array-like, shape (n_c,)
+        Calibration sample.
+    n_bins : int, default=10
+        Bins of Y with equal numbers of rows.
+    cv : int, default=5
+        Folds.
+    groups : array-like, shape (n_c,), optional
+        Clusters: they drive the folds and the standard errors.
+    random_state : int, RandomState or None
+        Seed of the folds.
+
+    Returns
+    -------
+    DataFrame
+        ``kind`` ("bin" or "contrast"), ``label``, ``y_mean`` (mean truth of the bin, or the true
+        contrast), ``n``, ``bias``, ``se``, ``naive_bias``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit import LinearCalibration, validate_correction
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.normal(size=400)
+    >>> frame = validate_correction(LinearCalibration(), 0.5 * y + 0.5 * rng.normal(size=400), y, n_bins=4)
+    >>> frame["kind"].tolist()
+    ['bin', 'bin', 'bin', 'bin', 'contrast', 'contrast', 'contrast']
+    """
+    import pandas as pd
+    from sklearn.model_selection import GroupKFold, KFold
+
+    check_integer(n_bins, "n_bins", low=2)
+    check_integer(cv, "cv", low=2)
+    sample = check_calibration_sample(predictions, y, groups=groups)
+    codes = None if sample.groups is None else sample.groups.codes
+    splitter: Any = GroupKFold(cv) if codes is not None else KFold(cv, shuffle=True, random_state=random_state)
+    corrected = np.empty(sample.n)
+    for train, test in splitter.split(sample.predictions, groups=codes):
+        model = clone(correction)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(sample.predictions[train], sample.y[train])
+        corrected[test] = model.transform(sample.predictions[test])
+    error, raw = corrected - sample.y, sample.predictions - sample.y
+    edges = np.quantile(sample.y, np.linspace(0, 1, n_bins + 1)[1:-1])
+    bins = np.searchsorted(np.unique(edges), sample.y, side="right")
+    records = []
+    for index in np.unique(bins):
+        rows = bins == index
+        share = rows / rows.sum()
+        label = f"[{sample.y[rows].min():.4g}, {sample.y[rows].max():.4g}]"
+        records.append(
+            ("bin", label, *_weighted_bias(share, sample.y, error, raw, rows.sum(), sample.groups, bins == index))
+        )
+    for label, chance in tilts(sample.y).items():
+        share = chance / chance.sum() - (1 - chance) / (1 - chance).sum()
+        records.append(("contrast", label, *_contrast_bias(chance, share, sample, error, raw)))
+    return pd.DataFrame(records, columns=["kind", "label", "y_mean", "n", "bias", "se", "naive_bias"])
+
+
+def tilts(y: Array) -> dict[str, Array]:
+    """Treatment probabilities that depend on the truth alone: smooth, rich, poor."""
+    z = (y - y.mean()) / y.std()
+    return {
+        "smooth": 1 / (1 + np.exp(-1.2 * z)),
+        "rich": np.where(y > np.quantile(y, 0.85), 0.75, 0.25),
+        "poor": np.where(y < np.quantile(y, 0.25), 0.7, 0.3),
+    }
+
+
+def _weighted_bias(
+    share: Array, y: Array, error: Array, raw: Array, n: int, groups: Groups | None, rows: NDArray[np.bool_]
+) -> tuple[float, int, float, float, float]:
+    bias = float(share @ error)
+    parts = (share * (error - bias))[rows]
+    codes = None if groups is None else groups.codes[rows]
+    return float(share @ y), int(n), bias, _clustered_se(parts, codes), float(share @ raw)
+
+
+def _contrast_bias(
+    chance: Array, share: Array, sample: CalibrationSample, error: Array, raw: Array
+) -> tuple[float, int, float, float, float]:
+    treated, control = chance / chance.sum(), (1 - chance) / (1 - chance).sum()
+    parts = treated * (error - treated @ error) - control * (error - control @ error)
+    codes = None if sample.groups is None else sample.groups.codes
+    return float(share @ sample.y), sample.n, float(share @ error), _clustered_se(parts, codes), float(share @ raw)
+
+
+def _clustered_se(parts: Array, codes: NDArray[np.intp] | None) -> float:
+    sums = parts if codes is None else np.bincount(codes, weights=parts)
+    n = len(parts) if codes is None else len(np.unique(codes))
+    return float(np.sqrt(np.sum(sums**2) * (n / max(n - 1, 1))))
+
+
+# ---------------------------------------------------------------------- slopes by site
+
+
+def slope_heterogeneity(predictions: Any, y: Any, *, sites: Any, groups: Any = None) -> pd.DataFrame:
+    """Calibration slopes by site, raw and shrunk, with the spread over sites.
+
+    Parameters
+    ----------
+    predictions, y : array-like, shape (n_c,)
+        Calibration sample.
+    sites : array-like, shape (n_c,)
+        Site of each row.
+    groups : array-like, shape (n_c,), optional
+        Clusters within sites.
+
+    Returns
+    -------
+    DataFrame
+        Index site; ``slope``, ``se``, ``shrunk``, ``shrunk_se``, ``n``. ``attrs``: ``q``, ``i_squared``,
+        ``tau`` (of the slope), ``mean``, ``prediction_interval`` (95 %, a new site), and the slopes
+        ``total``, ``within`` and ``between`` sites.
+
+    Raises
+    ------
+    CalibrationError
+        Fewer than three usable sites.
+
+    References
+    ----------
+    DerSimonian & Laird 1986; Higgins, Thompson & Spiegelhalter 2009.
+
+    Examples
+    --------
+    >>> from causalkit import slope_heterogeneity
+    >>> from causalkit.datasets import make_site_map
+    >>> data = make_site_map(random_state=0)
+    >>> frame = slope_heterogeneity(
+    ...     data.calibration_predictions, data.calibration_y, sites=data.calibration_sites)
+    >>> sorted(frame.attrs)
+    ['between', 'i_squared', 'mean', 'prediction_interval', 'q', 'tau', 'total', 'within']
+    """
+    import pandas as pd
+    from scipy import stats
+
+    sample = check_calibration_sample(predictions, y, groups=groups)
+    cells = check_groups(sites, sample.n, name="sites", like="predictions")
+    if cells is None:
+        raise ValueError("sites is missing: pass the site of each calibration row.")
+    labels, coef, cov, _ = site_lines(sample, cells, "HC1")
+    effects = dersimonian_laird(coef, cov)
+    shrunk, joint = shrink(coef, cov, effects)
+    sizes = pd.Series(cells.labels[cells.codes]).value_counts()
+    frame = pd.DataFrame(
+        {
+            "slope": coef[:, 1],
+            "se": np.sqrt(cov[:, 1, 1]),
+            "shrunk": shrunk[:-1, 1],
+            "shrunk_se": np.sqrt(np.diag(joint)[1:-2:2]),
+            "n": [int(sizes[label]) for label in labels.tolist()],
+        },
+        index=pd.Index(labels, name="site"),
+    )
+    half = stats.t(max(len(labels) - 2, 1)).ppf(0.975) * math.sqrt(effects.mean_cov[1, 1] + effects.tau[1] ** 2)
+    frame.attrs.update(
+        q=float(effects.q[1]),
+        i_squared=float(effects.i_squared[1]),
+        tau=float(effects.tau[1]),
+        mean=float(effects.mean[1]),
+        prediction_interval=(float(effects.mean[1] - half), float(effects.mean[1] + half)),
+        total=fit_lines(sample).slope,
+        within=fit_lines(deviations(sample, "within", cells.labels[cells.codes])).slope,
+        between=fit_lines(deviations(CalibrationSample(sample.predictions, sample.y), "between",
+                                     cells.labels[cells.codes])).slope,
+    )  # fmt: skip
+    return frame
