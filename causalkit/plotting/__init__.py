@@ -1,0 +1,8 @@
+"""Displays in the style of scikit-learn: made by ``from_estimator`` or ``from_result``, drawn by ``plot``."""
+
+from causalkit.plotting.band import BandDisplay
+from causalkit.plotting.calibration import CalibrationDisplay
+from causalkit.plotting.score import ScoreDisplay
+from causalkit.plotting.site_forest import SiteForestDisplay
+
+__all__ = ["BandDisplay", "CalibrationDisplay", "ScoreDisplay", "SiteForestDisplay"]
