@@ -102,9 +102,10 @@ def spline(points: Array, f: Array, y: Array, w: Array, *, knots: Array, instrum
         natural_columns((v - v0.mean()) / v0.std(), (k - v0.mean()) / v0.std())
         for v, v0, k in ((f, f, knots), (y, y, instrument_knots), (points, f, knots))
     )
-    first = np.linalg.solve(Z.T @ (w[:, None] * Z), Z.T @ (w[:, None] * B))
-    fitted = Z @ first
-    return P @ np.linalg.solve(fitted.T @ (w[:, None] * B), fitted.T @ (w * y))
+    root = np.sqrt(w)[:, None]
+    fitted = root * Z @ np.linalg.lstsq(root * Z, root * B, rcond=None)[0]
+    # The fitted columns are a projection, so regressing on them solves B'P_ZB b = B'P_Zy.
+    return np.asarray(P @ np.linalg.lstsq(fitted, root[:, 0] * y, rcond=None)[0])
 
 
 def kernel_scores(points: Array, f: Array, w: Array, bandwidth: float) -> Array:
