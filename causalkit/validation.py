@@ -149,9 +149,7 @@ def _check_finite(array: NDArray[np.float64], name: str) -> None:
     # One reduction settles the common case without an n-sized mask.
     if np.isfinite(np.sum(array)):
         return
-    bad = ~np.isfinite(array)
-    if array.ndim == 2:
-        bad = bad.any(axis=1)
+    bad = ~np.isfinite(array) if array.ndim == 1 else ~np.isfinite(array).all(axis=1)
     count = int(bad.sum())
     if count == 0:  # the sum overflowed, the values are finite
         return

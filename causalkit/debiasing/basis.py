@@ -49,6 +49,11 @@ class Basis:
         """Number of columns, J."""
         return 2
 
+    @property
+    def starts_with_line(self) -> bool:
+        """Whether the first two columns are (1, x)."""
+        return True
+
     def design(self, x: Array, cells: Codes | None = None) -> Array:
         """Columns of the basis, shape (n, J)."""
         return np.column_stack([np.ones_like(x), x])
@@ -78,6 +83,10 @@ class CellBasis(Basis):
 
     n_cells: int
     shared_slope: bool = False
+
+    @property
+    def starts_with_line(self) -> bool:
+        return self.shared_slope
 
     @property
     def n_columns(self) -> int:

@@ -201,7 +201,7 @@ def deviations(sample: CalibrationSample, variation: str, level: Any = None, per
     if variation == "change":
         return _changes(sample, cells, period)
     weight = np.ones(sample.n) if sample.weight is None else sample.weight
-    size = np.bincount(cells.codes, weights=weight, minlength=cells.n_groups)
+    size = np.bincount(cells.codes, weights=weight, minlength=cells.n_groups).astype(float)
     rows = np.bincount(cells.codes, weights=(weight > 0).astype(float), minlength=cells.n_groups)
     usable = int((rows >= 2).sum())
     if usable == 0 or (variation == "between" and cells.n_groups < 3):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from causalkit.crossfit import CrossFitter, Nuisance
 from causalkit.debiasing.basis import Basis
-from causalkit.debiasing.downstream import TrialRows, contrast_names, weighting_functional
+from causalkit.debiasing.downstream import TrialRows, contrast_names, sum_of_squares, weighting_functional
 from causalkit.validation import Treatment
 
 __all__ = ["DoublyRobustFunctional"]
@@ -83,12 +83,21 @@ class DoublyRobustFunctional:
         share = self._share()
         return np.einsum("i,ijq->jq", share, scores)
 
-    def contributions(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+    def covariance(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+        """Covariance of τ(h(x)'θ) with θ fixed, shape (q, q)."""
+        return sum_of_squares(self.contributions(basis, x, coef, cells), self.rows.groups)
+
+    def contributions(
+        self, basis: Basis, x: Array, coef: Array, cells: Codes | None, out: Array | None = None
+    ) -> Array:
         """Additive parts of the error of τ(h(x)'θ) with θ fixed, shape (n, q)."""
         values = np.einsum("ijq,j->iq", self._scores(basis, x, cells), coef)
         share = self._share()[:, None]
-        centred = share * (values - (share * values).sum(axis=0))
-        return self.rows.finish(centred, self.rows.factor(1))
+        centred = self.rows.finish(share * (values - (share * values).sum(axis=0)), self.rows.factor(1))
+        if out is None:
+            return centred
+        out[...] = centred
+        return out
 
     def _share(self) -> Array:
         weight = self.rows.weight

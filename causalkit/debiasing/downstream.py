@@ -6,25 +6,27 @@ basis (giving Δ, shape (J, q)) and to the corrected outcome itself (giving infl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.debiasing.basis import Basis
-from causalkit.inference.covariance import finite_sample_factor
+from causalkit.debiasing.basis import Basis, chunks
+from causalkit.inference.covariance import cluster_sums, finite_sample_factor
 from causalkit.linear import weighted_least_squares
 from causalkit.validation import Groups, Treatment
 
 __all__ = [
+    "DifferenceFunctional",
     "Downstream",
     "LinearFunctional",
     "TrialRows",
     "difference_functional",
     "mean_functional",
     "regression_functional",
+    "sum_of_squares",
     "weighting_functional",
 ]
 
@@ -61,8 +63,12 @@ class TrialRows:
     def finish(self, parts: Array, factor: float | Array) -> Array:
         """Apply a finite-sample factor, and split repeated rows into independent copies, in place."""
         parts *= np.sqrt(factor)
+        return self.split_copies(parts, slice(None))
+
+    def split_copies(self, parts: Array, rows: slice) -> Array:
+        """Split repeated rows into independent copies, in place: their parts add up in quadrature."""
         if self.frequency and self.weight is not None and self.groups is None:
-            root = np.sqrt(self.weight)[:, None]
+            root = np.sqrt(self.weight[rows])[:, None]
             np.divide(parts, root, out=parts, where=root > 0)
         return parts
 
@@ -74,13 +80,20 @@ class TrialRows:
 class Downstream(Protocol):
     """What a downstream estimator offers to a correction."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the q entries."""
 
     def project(self, basis: Basis, x: Array, cells: Codes | None) -> Array:
         """Estimates of every basis column, Δ, shape (J, q)."""
 
-    def contributions(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
-        """Additive parts of the error of τ(h(x)'θ) with θ fixed, shape (n, q)."""
+    def contributions(
+        self, basis: Basis, x: Array, coef: Array, cells: Codes | None, out: Array | None = None
+    ) -> Array:
+        """Additive parts of the error of τ(h(x)'θ) with θ fixed, shape (n, q); written to ``out``."""
+
+    def covariance(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+        """Covariance of τ(h(x)'θ) with θ fixed, shape (q, q)."""
 
     @property
     def weights(self) -> Array:
@@ -89,7 +102,7 @@ class Downstream(Protocol):
 
 @dataclass(frozen=True)
 class LinearFunctional:
-    """τ(y) = Σ_i ω_i y_i, exactly.
+    """τ(y) = Σ_i ω_i y_i, exactly, with influence by a function of the outcome.
 
     Attributes
     ----------
@@ -104,14 +117,31 @@ class LinearFunctional:
     names: tuple[str, ...]
     weights: Array
     parts: Callable[[Array], Array]
+    groups: Groups | None = None
 
     def project(self, basis: Basis, x: Array, cells: Codes | None) -> Array:
         """Estimates of every basis column, Δ = H'ω, shape (J, q)."""
         return basis.project(x, self.weights, cells)
 
-    def contributions(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+    def contributions(
+        self, basis: Basis, x: Array, coef: Array, cells: Codes | None, out: Array | None = None
+    ) -> Array:
         """Additive parts of the error of τ(h(x)'θ) with θ fixed, shape (n, q)."""
-        return self.parts(basis.evaluate(x, coef, cells))
+        parts = self.parts(basis.evaluate(x, coef, cells))
+        if out is None:
+            return parts
+        out[...] = parts
+        return out
+
+    def covariance(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+        """Covariance of τ(h(x)'θ) with θ fixed, shape (q, q)."""
+        return sum_of_squares(self.contributions(basis, x, coef, cells), self.groups)
+
+
+def sum_of_squares(parts: Array, groups: Groups | None) -> Array:
+    """Covariance of an estimate with these additive parts, Σ_g (Σ u)(Σ u)', shape (q, q)."""
+    sums = parts if groups is None else cluster_sums(parts, groups.codes, groups.n_groups)
+    return np.asarray(sums.T @ sums)
 
 
 def contrast_names(levels: NDArray[Any]) -> tuple[str, ...]:
@@ -128,34 +158,108 @@ def mean_functional(rows: TrialRows) -> LinearFunctional:
     def parts(y: Array) -> Array:
         return rows.finish((share * (y - share @ y))[:, None], factor)
 
-    return LinearFunctional(("mean",), share[:, None], parts)
+    return LinearFunctional(("mean",), share[:, None], parts, rows.groups)
 
 
-def difference_functional(treatment: Treatment, rows: TrialRows) -> LinearFunctional:
-    """Differences of (weighted) arm means from the reference arm.
+@dataclass(frozen=True)
+class DifferenceFunctional:
+    """Differences of (weighted) arm means from the reference arm, in chunks.
 
-    Arm variances use ddof 1; with clusters the factor is that of a regression on arm dummies.
+    Arm variances use ddof 1; with clusters the factor is that of a regression on arm dummies. Nothing of
+    size n is allocated beyond what is returned, so that 10⁷ rows fit in a few arrays.
+
+    Attributes
+    ----------
+    treatment : Treatment
+    rows : TrialRows
+    mass : ndarray, shape (L,)
+        Sum of weights of each arm.
+    factors : ndarray, shape (L,)
+        Finite-sample factor of each arm.
     """
+
+    treatment: Treatment
+    rows: TrialRows
+    mass: Array
+    factors: Array
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the contrasts."""
+        return contrast_names(self.treatment.levels)
+
+    @property
+    def weights(self) -> Array:
+        """Weights ω, shape (n, q)."""
+        return _signed(self._share(slice(None)), self.treatment.codes, len(self.mass))
+
+    def _share(self, part: slice) -> Array:
+        share = (1.0 / self.mass)[self.treatment.codes[part]]
+        return share if self.rows.weight is None else share * self.rows.weight[part]
+
+    def _arm_means(self, basis: Basis, x: Array, cells: Codes | None) -> Array:
+        """Mean of each column in each arm, shape (J, L)."""
+        codes, n_arms = self.treatment.codes, len(self.mass)
+        means = np.zeros((basis.n_columns, n_arms))
+        for part in chunks(len(x)):
+            columns = basis.design(x[part], None if cells is None else cells[part])
+            share = self._share(part)
+            for level in range(n_arms):
+                means[:, level] += (share * (codes[part] == level)) @ columns
+        return means
+
+    def project(self, basis: Basis, x: Array, cells: Codes | None) -> Array:
+        """Estimates of every basis column, Δ, shape (J, q)."""
+        means = self._arm_means(basis, x, cells)
+        return means[:, 1:] - means[:, :1]
+
+    def contributions(
+        self, basis: Basis, x: Array, coef: Array, cells: Codes | None, out: Array | None = None
+    ) -> Array:
+        """Additive parts of the error of τ(h(x)'θ) with θ fixed, shape (n, q)."""
+        parts = np.empty((len(x), len(self.mass) - 1)) if out is None else out
+        for rows, values in self._chunk_contributions(basis, x, coef, cells):
+            parts[rows] = values
+        return parts
+
+    def _chunk_contributions(
+        self, basis: Basis, x: Array, coef: Array, cells: Codes | None
+    ) -> Iterator[tuple[slice, Array]]:
+        means = self._arm_means(basis, x, cells).T @ coef
+        roots = np.sqrt(self.factors)
+        codes, n_arms = self.treatment.codes, len(self.mass)
+        for part in chunks(len(x)):
+            arm = codes[part]
+            error = basis.evaluate(x[part], coef, None if cells is None else cells[part])
+            error -= means[arm]
+            error *= self._share(part)
+            error *= roots[arm]
+            yield part, self.rows.split_copies(_signed(error, arm, n_arms), part)
+
+    def covariance(self, basis: Basis, x: Array, coef: Array, cells: Codes | None) -> Array:
+        """Covariance of τ(h(x)'θ) with θ fixed, shape (q, q)."""
+        if self.rows.groups is not None:
+            return sum_of_squares(self.contributions(basis, x, coef, cells), self.rows.groups)
+        return sum(
+            (values.T @ values for _, values in self._chunk_contributions(basis, x, coef, cells)),
+            np.zeros((len(self.mass) - 1,) * 2),
+        )
+
+
+def difference_functional(treatment: Treatment, rows: TrialRows) -> DifferenceFunctional:
+    """Differences of (weighted) arm means from the reference arm."""
     codes, n_arms = treatment.codes, len(treatment.levels)
-    mass = np.bincount(codes, weights=rows.weight, minlength=n_arms)
+    mass = np.bincount(codes, weights=rows.weight, minlength=n_arms).astype(float)
     if (mass <= 0).any():
         empty = treatment.levels[int(np.argmax(mass <= 0))]
         raise ValueError(f"treatment level {empty!r} has no weight: every arm needs rows of positive sample_weight.")
-    share = (1.0 / mass)[codes] if rows.weight is None else rows.weight / mass[codes]
     # ddof counts rows, or repeated rows; weights of a survey do not add rows.
     size = mass if rows.frequency else np.bincount(codes, minlength=n_arms).astype(float)
     if rows.groups is None:
-        factors: Any = np.divide(size, size - 1, out=np.ones_like(size), where=size > 1)[codes][:, None]
+        factors = np.divide(size, size - 1, out=np.ones_like(size), where=size > 1)
     else:
-        factors = rows.factor(n_arms)
-
-    def parts(y: Array) -> Array:
-        means = np.bincount(codes, weights=share * y, minlength=n_arms)
-        error = y - means[codes]
-        error *= share
-        return rows.finish(_signed(error, codes, n_arms), factors)
-
-    return LinearFunctional(contrast_names(treatment.levels), _signed(share, codes, n_arms), parts)
+        factors = np.full(n_arms, rows.factor(n_arms))
+    return DifferenceFunctional(treatment, rows, mass, factors)
 
 
 def _signed(values: Array, codes: Codes, n_arms: int) -> Array:
@@ -210,14 +314,21 @@ def weighting_functional(
             values = weights * y[:, None]
             values -= (base / base.sum())[:, None] * values.sum(axis=0)
         if scores is not None:
-            values = values - _projection(values, scores)
+            values = values - _projection(values, scores, base)
         return rows.finish(values, factor)
 
-    return LinearFunctional(contrast_names(treatment.levels), weights, parts)
+    return LinearFunctional(contrast_names(treatment.levels), weights, parts, rows.groups)
 
 
-def _projection(values: Array, scores: Array) -> Array:
-    return scores @ np.linalg.lstsq(scores, values, rcond=None)[0]
+def _projection(values: Array, scores: Array, weight: Array) -> Array:
+    """Weighted least-squares fit of the influence values on the scores; both carry the weight as a factor.
+
+    The coefficient is Σ w ψ s' (Σ w s s')⁻¹ with the weight once, as in the derivative of the weighted
+    equations (test_estimated_propensity_against_stacked_equations).
+    """
+    root = np.sqrt(weight)[:, None]
+    scaled = [np.divide(v, root, out=np.zeros_like(v), where=root > 0) for v in (scores, values)]
+    return np.asarray(scores @ np.linalg.lstsq(scaled[0], scaled[1], rcond=None)[0])
 
 
 def regression_functional(
@@ -252,4 +363,4 @@ def regression_functional(
         coef = fit.normaliser @ (weighted.T @ y)
         return rows.finish(weights * (y - design @ coef)[:, None], factor)
 
-    return LinearFunctional(names, weights, parts)
+    return LinearFunctional(names, weights, parts, rows.groups)

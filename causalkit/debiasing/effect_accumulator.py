@@ -137,7 +137,7 @@ class EffectAccumulator:
                 if rows.any():
                     self._add(level, columns[rows], None if weight is None else weight[part][rows])
         low, high = self._fitted.support
-        self._outside += [len(x), np.count_nonzero((x < low) | (x > high))]
+        self._outside += np.array([len(x), np.count_nonzero((x < low) | (x > high))])
         return self
 
     def _add(self, level: Any, columns: Array, weight: Array | None) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from causalkit.debiasing.basis import Basis
 from causalkit.debiasing.calibration_lines import CalibrationLines
 from causalkit.debiasing.confidence_sets import ConfidenceSet, RatioParts
-from causalkit.debiasing.downstream import Downstream, TrialRows
-from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
+from causalkit.debiasing.downstream import Downstream, TrialRows, sum_of_squares
+from causalkit.debiasing.fitted import FittedCorrection
 from causalkit.exceptions import ExtrapolationWarning
 from causalkit.inference import InferenceResult, cluster_sums
 from causalkit.inference.result import check_confidence_level
@@ -291,11 +291,6 @@ def warn_off_support(x: Array, support: tuple[float, float], stacklevel: int = 4
     return below + above
 
 
-def _covariance(parts: Array, groups: Groups | None) -> Array:
-    sums = parts if groups is None else cluster_sums(parts, groups.codes, groups.n_groups)
-    return np.asarray(sums.T @ sums)
-
-
 def _cross(first: Array, groups: Groups, second: Array, other: Groups) -> Array:
     """Σ_g (Σ first)(Σ second)' over groups that the two samples share by label."""
     import pandas as pd
@@ -341,38 +336,41 @@ def assemble_effect(
     """Put together estimate, variance parts, naive estimate and band of one downstream estimator."""
     names, line = downstream.names, Basis()
     delta = downstream.project(fitted.basis, x, cells)
-    plain = downstream.project(line, x, None)
+    plain = delta[:2] if fitted.basis.starts_with_line else downstream.project(line, x, None)
     estimate = delta.T @ fitted.coef
-    trial = downstream.contributions(fitted.basis, x, fitted.coef, cells)
-    raw = downstream.contributions(line, x, np.array([0.0, 1.0]), None)
-    lcc = downstream.contributions(line, x, fitted.lines.theta, None)
     weights = downstream.weights if fitted.kernel is not None else np.empty((0, len(names)))
     calibration = fitted.calibration_parts(x, weights, delta)
     transport = np.empty((0, len(names))) if fitted.transport_noise is None else fitted.transport_noise @ delta
+    # One array holds the parts of every row; the trial's are written into it.
+    stacked = np.empty((rows.n + len(calibration) + len(transport), len(names)))
+    trial = downstream.contributions(fitted.basis, x, fitted.coef, cells, out=stacked[: rows.n])
+    stacked[rows.n :] = np.concatenate([calibration, transport])
+    raw = downstream.contributions(line, x, np.array([0.0, 1.0]), None)
     parts = {
-        "sampling": _covariance(trial, rows.groups),
-        "calibration": _covariance(calibration, fitted.groups),
+        "sampling": sum_of_squares(trial, rows.groups),
+        "calibration": sum_of_squares(calibration, fitted.groups),
         "transport": transport.T @ transport,
     }
-    lcc_cov = _covariance(lcc, rows.groups)
+    lcc_cov = downstream.covariance(line, x, fitted.lines.theta, None)
+    joint = _joint_covariance(sum_of_squares(raw, rows.groups), fitted)
+    cross = np.zeros((len(names), len(names) + 1))
     if shared_groups and rows.groups is not None and fitted.groups is not None and fitted.line_groups is not None:
-        cross = _cross(trial, rows.groups, calibration, fitted.groups)
-        parts["shared"] = cross + cross.T
+        slope_noise = np.zeros(len(calibration)) if fitted.slope_noise is None else fitted.slope_noise
+        cross = _cross(trial, rows.groups, np.column_stack([calibration, slope_noise]), fitted.groups)
+        parts["shared"] = cross[:, :-1] + cross[:, :-1].T
+        lcc = downstream.contributions(line, x, fitted.lines.theta, None)
         gradient = plain.T @ fitted.lines.theta_jacobian
-        cross = _cross(lcc, rows.groups, fitted.line_noise[:, :2], fitted.line_groups) @ gradient.T
-        lcc_cov = lcc_cov + cross + cross.T
-    joint = _joint_covariance(_covariance(raw, rows.groups), fitted)
-    if shared_groups and rows.groups is not None and fitted.line_groups is not None:
+        of_line = _cross(lcc, rows.groups, fitted.line_noise[:, :2], fitted.line_groups) @ gradient.T
+        lcc_cov = lcc_cov + of_line + of_line.T
         q = len(names)
         joint[:q, q:] = _cross(raw, rows.groups, fitted.line_noise, fitted.line_groups)
         joint[q:, :q] = joint[:q, q:].T
-    others = np.concatenate([calibration, transport])
     tail = (
         union_groups(fitted.groups, len(calibration), None, len(transport), False) if len(transport) else fitted.groups
     )
-    groups = union_groups(rows.groups, rows.n, tail, len(others), shared_groups)
-    stacked = np.concatenate([trial, others])
+    groups = union_groups(rows.groups, rows.n, tail, len(stacked) - rows.n, shared_groups)
     stacked *= len(stacked)
+    raw *= rows.n
     return _build(
         fitted,
         names,
@@ -381,8 +379,8 @@ def assemble_effect(
         plain,
         joint,
         lcc_cov,
-        naive=InferenceResult.from_influence(plain[1], raw * rows.n, names=names, groups=rows.groups),
-        ratio=_ratio(fitted, estimate, trial, calibration, transport, rows.groups, shared_groups),
+        naive=InferenceResult.from_influence(plain[1], raw, names=names, groups=rows.groups),
+        ratio=_ratio(fitted, estimate, parts["sampling"], calibration, transport, cross),
         trial_groups=rows.groups,
         n_obs=rows.n,
         influence_values=stacked,
@@ -432,9 +430,10 @@ def assemble_from_moments(
     estimate = delta.T @ fitted.coef
     calibration = fitted.noise @ delta
     sampling = contrast_cov(fitted.coef)
-    parts = {"sampling": sampling, "calibration": _covariance(calibration, fitted.groups)}
+    parts = {"sampling": sampling, "calibration": sum_of_squares(calibration, fitted.groups)}
     parts["transport"] = np.zeros_like(sampling)
-    ratio = _ratio(fitted, estimate, square_root_rows(sampling), calibration, np.empty((0, len(names))), None, False)
+    nothing = np.zeros((len(names), len(names) + 1))
+    ratio = _ratio(fitted, estimate, sampling, calibration, np.empty((0, len(names))), nothing)
     return _build(
         fitted,
         names,
@@ -507,24 +506,22 @@ def _joint_covariance(naive_cov: Array, fitted: FittedCorrection) -> Array:
 
 
 def _ratio(
-    fitted: FittedCorrection,
-    estimate: Array,
-    trial: Array,
-    calibration: Array,
-    transport: Array,
-    groups: Groups | None,
-    shared: bool,
+    fitted: FittedCorrection, estimate: Array, sampling: Array, calibration: Array, transport: Array, cross: Array
 ) -> RatioParts | None:
-    """Numerator N = kτ and slope k: an error u of τ and w of k move N by ku + τw."""
+    """Numerator N = kτ and slope k: an error u of τ and w of k move N by ku + τw.
+
+    ``cross`` holds Σ_g (Σ trial)(Σ (calibration, w))' over shared clusters, shape (q, q + 1).
+    """
     if fitted.slope is None or fitted.slope_noise is None:
         return None
-    k = fitted.slope
-    first = np.column_stack([k * trial, np.zeros(len(trial))])
-    second = np.column_stack([k * calibration + np.outer(fitted.slope_noise, estimate), fitted.slope_noise])
-    cov = _covariance(first, groups) + _covariance(second, fitted.groups)
-    if shared and groups is not None and fitted.groups is not None:
-        cross = _cross(first, groups, second, fitted.groups)
-        cov += cross + cross.T
+    k, q = fitted.slope, len(estimate)
+    moved = np.column_stack([k * calibration + np.outer(fitted.slope_noise, estimate), fitted.slope_noise])
+    cov = sum_of_squares(moved, fitted.groups)
+    cov[:q, :q] += k * k * sampling
+    shared = np.zeros((q + 1, q + 1))
+    shared[:q, :q] = k * (k * cross[:, :q] + np.outer(cross[:, q], estimate))
+    shared[:q, q] = k * cross[:, q]
+    cov += shared + shared.T
     if fitted.transport_slope_noise is not None:
         w = fitted.transport_slope_noise
         third = np.column_stack([k * transport + np.outer(w, estimate), w])

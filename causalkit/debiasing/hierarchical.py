@@ -289,11 +289,11 @@ def _fitted_for(
     transport = transport_slope = None
     if new.any():
         root = np.diag(np.sqrt(distribution.spread))
-        transport = np.zeros((2 * int(new.sum()), n_cells, 2))
+        moved = np.zeros((2 * int(new.sum()), n_cells, 2))
         for index, cell in enumerate(np.flatnonzero(new)):  # every new site has its own draw
-            transport[2 * index : 2 * index + 2, cell] = root @ jacobian[cell].T
+            moved[2 * index : 2 * index + 2, cell] = root @ jacobian[cell].T
         transport_slope = root[:, 1] if n_cells == 1 else None
-        transport = transport.reshape(len(transport), -1)
+        transport = moved.reshape(len(moved), -1)
     single = n_cells == 1
     return FittedCorrection(
         basis=CellBasis(n_cells),

@@ -101,7 +101,9 @@ def score_matching(basis: NaturalSplineBasis, x: Array, weight: Array | None = N
     columns = basis.design(x)
     moment = columns * (columns @ beta)[:, None] + basis.derivative(x)
     influence = -_solve(gram, moment.T).T
-    return beta, influence if weight is None else influence * (weight * (n / total))[:, None]
+    if weight is not None:
+        influence = influence * (weight * (n / total))[:, None]
+    return beta, np.asarray(influence, dtype=np.float64)
 
 
 def noise_weighted_matching(

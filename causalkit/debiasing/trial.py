@@ -249,7 +249,8 @@ def _logistic_propensity(trial: Trial, treatment: Treatment) -> tuple[Array, Arr
 def _ols(trial: Trial) -> Downstream:
     n = trial.rows.n
     if trial.dose is not None:
-        columns, names = trial.dose[:, None], (trial.dose_name,)
+        names: tuple[str, ...] = (trial.dose_name,)
+        columns = trial.dose[:, None]
     elif trial.treatment is not None:
         levels = np.arange(1, len(trial.treatment.levels))
         columns = (trial.treatment.codes[:, None] == levels).astype(float)

@@ -95,7 +95,7 @@ class CalibrationDisplay:
             "residual_se": residual_se,
             "raw": by_bin(x - truth)[0],
         }
-        grid = np.linspace(*np.quantile(x, [0.005, 0.995]), 200)
+        grid = np.linspace(float(np.quantile(x, 0.005)), float(np.quantile(x, 0.995)), 200)
         display = cls(
             bins=bins,
             curve=(estimator.transform(grid), grid),
