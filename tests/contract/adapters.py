@@ -1,0 +1,130 @@
+"""Test-only subclasses that supply what scikit-learn's common checks do not know about.
+
+The checks call ``fit(X, y)`` with generic data: a few dozen rows, often rounded, of several columns. An
+adapter turns each row into the calibration rows that the estimator needs. It works row by row, so that
+weights, subsets and orders of rows keep their meaning, and it touches finite real numbers of agreeing
+lengths only: every other input (missing values, sparse or complex data, lengths, types) meets the
+estimator itself, and so do state, cloning, pickling and the methods after fitting.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.stats import norm
+
+from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+
+
+def _as_table(X: Any) -> Any:
+    """Lists and array-likes as arrays; frames, arrays and sparse matrices as they are."""
+    return X if hasattr(X, "shape") and not hasattr(X, "__array_function__") else np.asarray(X)
+
+
+def _is_wide(X: Any) -> bool:
+    return len(X.shape) == 2 and X.shape[1] > 1 and not hasattr(X, "nnz")
+
+
+def _first_column(X: Any) -> Any:
+    if not _is_wide(X):
+        return X
+    return X.iloc[:, :1] if hasattr(X, "iloc") else X[:, :1]
+
+
+def _finite_numbers(values: Any) -> np.ndarray | None:
+    array = np.asarray(values)
+    if array.size == 0 or np.iscomplexobj(array) or (array.shape != (len(array),) and array.shape != (len(array), 1)):
+        return None
+    try:
+        array = array.astype(float).ravel()
+    except (TypeError, ValueError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+class CalibrationAdapter:
+    """Generic (X, y) to calibration rows: predictions from the first column of X, truth from both.
+
+    Row i becomes the rows j = 1..copies with prediction x_i + δ_j and truth x_i + δ_j + tanh(y_i)/5 + ε_j,
+    where δ and ε are the same two balanced sets of numbers for every row.
+    """
+
+    copies: ClassVar[int] = 12
+
+    def _extra(self, n_rows: int) -> dict[str, Any]:
+        return {}
+
+    def _calibration_rows(self, X: Any, y: Any, weight: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        prediction = None if hasattr(X, "nnz") else _finite_numbers(X)
+        target = _finite_numbers(y)
+        if prediction is None or target is None or len(prediction) != len(target):
+            return X, y, weight, {}
+        if weight is not None:
+            weight = np.asarray(weight)
+            if weight.shape != target.shape:
+                return X, y, weight, {}
+            weight = np.repeat(weight, self.copies)
+        levels = norm.ppf((np.arange(self.copies) + 0.5) / self.copies)
+        noise = np.random.default_rng(0).permutation(levels) / 2
+        rows = prediction[:, None] + levels
+        truth = rows + np.tanh(target)[:, None] / 5 + noise
+        values = rows.reshape(-1, 1) if X.ndim == 2 else rows.ravel()
+        if hasattr(X, "columns"):
+            values = type(X)(values, columns=X.columns)
+        return values, truth.ravel(), weight, self._extra(len(prediction))
+
+    def _fit_with(self, method: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+        X = _as_table(X)
+        predictions, truth, weight, extra = self._calibration_rows(_first_column(X), y, sample_weight)
+        method(predictions, truth, sample_weight=weight, **extra)
+        if _is_wide(X):
+            self.n_features_in_ = X.shape[1]
+            if hasattr(X, "columns"):
+                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        return self
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Calibrate on rows made from the first column of X and y."""
+        return self._fit_with(super().fit, X, y, sample_weight)
+
+    def transform(self, X: Any) -> Any:
+        """Correct the first column of X."""
+        X = _as_table(X)
+        self._check_width(X)
+        return super().transform(_first_column(X))
+
+    def _check_width(self, X: Any) -> None:
+        width = getattr(self, "n_features_in_", 1)
+        if width > 1 and len(X.shape) == 2 and X.shape[1] != width:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {type(self).__name__} is expecting {width} features as input"
+            )
+
+
+class LinearCalibrationAdapter(CalibrationAdapter, LinearCalibration):
+    """Linear calibration of the first column."""
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Add rows made from the first column of X and y."""
+        self._check_width(_as_table(X))
+        return self._fit_with(super().partial_fit, X, y, sample_weight)
+
+
+class TweedieCorrectionAdapter(CalibrationAdapter, TweedieCorrection):
+    """Tweedie's correction of the first column; enough copies that no value has 1 % of the rows."""
+
+    copies: ClassVar[int] = 120
+
+
+class SplineCalibrationAdapter(CalibrationAdapter, SplineCalibration):
+    """Spline calibration of the first column."""
+
+
+class HierarchicalCalibrationAdapter(CalibrationAdapter, HierarchicalCalibration):
+    """Calibration by site; the copies of a row are spread over six sites."""
+
+    copies: ClassVar[int] = 60
+
+    def _extra(self, n_rows: int) -> dict[str, Any]:
+        return {"sites": np.tile(np.arange(self.copies) % 6, n_rows)}
