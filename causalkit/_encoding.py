@@ -33,14 +33,16 @@ _MAX_INT_BITS = 10_000
 
 
 def class_is_allowed(cls: type) -> bool:
-    """Whether instances may be stored: causalkit's own records and estimators, scikit-learn's estimators."""
+    """Whether instances may be stored: causalkit's own classes, scikit-learn's estimators and splitters."""
     package = cls.__module__.partition(".")[0]
     if package not in PACKAGES or NOT_LIBRARY.intersection(cls.__module__.split(".")):
         return False
     if issubclass(cls, BaseEstimator):
         return True
     if package == "causalkit":
-        return dataclasses.is_dataclass(cls)
+        # object.__new__ builds these without running anything of theirs.
+        plain = not cls.__name__.startswith("_") and not issubclass(cls, BaseException) and not hasattr(cls, "__del__")
+        return plain or dataclasses.is_dataclass(cls)
     from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 
     # Requests for metadata sit on an estimator after set_fit_request; they hold names and flags only.

@@ -303,6 +303,19 @@ def test_records_of_the_package(tmp_path):
     assert repr(fitter) == repr(CrossFitter(cv=KFold(3, shuffle=True, random_state=1), random_state=5))
 
 
+def test_running_totals_go_on_after_loading(tmp_path):
+    from causalkit import EffectAccumulator, LinearCalibration
+
+    rng = np.random.default_rng(0)
+    predictions, treatment = rng.normal(size=80), np.arange(80) % 2
+    stream = EffectAccumulator(LinearCalibration.from_coefficients(0.5)).update(predictions[:40], treatment[:40])
+    save(stream, tmp_path / "stream")
+    again = load(tmp_path / "stream").update(predictions[40:], treatment[40:]).result()
+    whole = stream.update(predictions[40:], treatment[40:]).result()
+    np.testing.assert_array_equal(again.estimate, whole.estimate)
+    np.testing.assert_array_equal(again.cov, whole.cov)
+
+
 def test_configured_scikit_learn_models(tmp_path):
     import sklearn
 
