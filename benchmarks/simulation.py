@@ -106,9 +106,11 @@ def standard_error(values: Array) -> float:
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
-def listed_mean(id: str, what: str, values: Array, listed: float, n_listed: int, rounding: float = 0.0) -> Row:
+def listed_mean(
+    id: str, what: str, values: Array, listed: float, listed_sd: float, n_listed: int, rounding: float = 0.0
+) -> Row:
     """A mean against that of another run of the same design, at three standard errors of both."""
-    band = _WIDTH * float(np.std(values, ddof=1)) * math.sqrt(1 / len(values) + 1 / n_listed)
+    band = _WIDTH * math.sqrt(float(np.var(values, ddof=1)) / len(values) + listed_sd**2 / n_listed)
     return near(id, what, float(np.mean(values)), listed, band + rounding, note=_both(values, n_listed))
 
 

@@ -61,7 +61,7 @@ def rows(tier: Tier) -> Iterator[Row]:
     yield tier.mean_near("G4.4", "a line per arm: mean", draws["arms"], 1.0, 0.01)
     hits = draws["arms covers"]
     yield tier.share_within("G4.5", "a line per arm: coverage", hits, 0.93, 0.97, "listed .953")
-    draws = tier.repeat(_regression, 1000, 200, seed=6001)
+    draws = tier.repeat(_regression, 1000, 300, seed=6001)
     for number, (name, (_, listed)) in enumerate(_COEFFICIENTS.items()):
         what = f"regression with a corrected outcome: coverage of {name}"
         yield tier.share_within(f"G5.{number + 4}", what, draws[name], 0.93, 0.97, f"listed {listed}")

@@ -62,7 +62,7 @@ def _one(rng: np.random.Generator, *, n_sites: int, n_rows: int) -> dict[str, fl
 def rows(tier: Tier) -> Iterator[Row]:
     """Shrinkage, coverage in a new site, and empirical Bayes against the full posterior."""
     for index, cell in enumerate(_CELLS):
-        draws = tier.repeat(_one, _REPETITIONS, 150, seed=7000 + index, n_sites=cell.n_sites, n_rows=cell.n_rows)
+        draws = tier.repeat(_one, _REPETITIONS, 200, seed=7000 + index, n_sites=cell.n_sites, n_rows=cell.n_rows)
         yield from _cell_rows(tier, f"H{index + 1}", cell, draws)
     with quiet():
         yield from _posterior(tier)

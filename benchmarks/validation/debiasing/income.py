@@ -94,7 +94,7 @@ def rows(tier: Tier) -> Iterator[Row]:
         yield near(f"E0.{number + 1}", f"{design}: true contrast over all rows", effect, listed, 6e-5)
     for number, ((design, n_calibration), cells) in enumerate(_LISTED.items()):
         truth = tilt_arms(income, design=design, population=income, random_state=0).effect
-        draws = _repeat(tier, tier.size(200, 60), design, n_calibration, truth)
+        draws = _repeat(tier, tier.size(200, 120), design, n_calibration, truth)
         cells = (*cells, _LISTED_AUTO[design, n_calibration])
         label, name = f"E{number + 1}", f"{design}, n_c={n_calibration}"
         for column, (estimator, (ratio, coverage)) in enumerate(zip(_ESTIMATORS, cells, strict=True)):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.rows import Row, near
+from benchmarks.rows import Row, deviation, near
 from benchmarks.simulation import Tier, listed_mean, listed_sd, listed_share
 from benchmarks.validation.debiasing.common import covers
 from causalkit.datasets import make_gaussian_map, make_mixture_map, mixture_map_truth
@@ -20,10 +20,11 @@ _LISTED = {
     2.0: (0.792100, 2.0, 1.315190, 1.660384, 2.0, 24.2899, 31.3694),
     3.0: (0.628713, 2.0, 1.060544, 1.686850, 2.0, 38.5550, 74.3949),
 }
-_MEANS = {
-    1.0: ((3.0, 10.0, 20.0), (3.666908, 9.736739, 19.663193), 1e-6),
-    3.0: ((0.0, 5.0, 10.0, 15.0, 20.0, 25.0), (4.5437, 5.3460, 7.6406, 13.6167, 17.6996, 21.2744), 6e-5),
-}
+# E[prediction | Y] at points of Y, sigma = 3.
+_MEANS = ((0.0, 4.5437), (5.0, 5.3460), (10.0, 7.6406), (15.0, 13.6167), (20.0, 17.6996), (25.0, 21.2744))
+# The same and the score of Y, sigma = 1.
+_MEANS_1 = ((3.0, 3.666908, 0.6669078), (10.0, 9.736739, -0.2632614), (20.0, 19.663193, -0.3368075))
+_WEIGHT, _CENTRE, _SCALE = np.array([0.64, 0.16, 0.16, 0.04]), np.array([5, 7.2, 13, 14.2]), np.array([1.0, 2, 4, 5])
 _SIMULATED = {
     2000: {
         "tweedie": (2.012, 0.166, 0.975),
@@ -66,19 +67,39 @@ def quadrature_rows(tier: Tier) -> Iterator[Row]:
         for (name, value, tolerance), target in zip(measured, listed, strict=True):
             number += 1
             yield near(f"B1.{number}", f"sigma={sigma:g}: {name} by quadrature", value, target, tolerance)
-        if sigma in _MEANS:
-            points, targets, tolerance = _MEANS[sigma]
-            for y, value, target in zip(points, truth.conditional_mean(points), targets, strict=True):
-                number += 1
-                yield near(f"B1.{number}", f"sigma={sigma:g}: E[prediction | Y={y:g}]", value, target, tolerance)
+    truth = mixture_map_truth(3.0)
+    for index, (y, target) in enumerate(_MEANS):
+        value = float(truth.conditional_mean([y])[0])
+        yield near(f"B1.{22 + index}", f"sigma=3: E[prediction | Y={y:g}]", value, target, 6e-5)
     truth = mixture_map_truth(1.0)
     yield near("B2.1", "mean of the predictions", truth.mean, 7.0, 1e-12)
     yield near("B2.2", "variance of the predictions", truth.variance, 15.24, 1e-12)
     yield near("B2.3", "Fisher information of their density", truth.fisher_information, 0.5080857, 6e-8)
-    listed_scores = (0.6669078, -0.2632614, -0.3368075)
-    for index, (y, target) in enumerate(zip((3.0, 10.0, 20.0), listed_scores, strict=True)):
-        score = float(truth.conditional_mean([y])[0]) - y
-        yield near(f"B2.{4 + index}", f"score of Y at {y:g}, sigma=1", score, target, 6e-8)
+    for index, (y, listed, listed_score) in enumerate(_MEANS_1):
+        mean = float(truth.conditional_mean([y])[0])
+        label, what = f"B2.{4 + index}", f"sigma=1: E[prediction | Y={y:g}]"
+        yield near(f"{label}a", f"{what}, by direct integration", mean, _posterior_mean(y, 1.0), 1e-6)
+        twice = (
+            "the listed value takes the score of Y plus once more its noise (variances s^2 + 2): "
+            f"{_score(y, 2.0):.7f} is that score"
+        )
+        yield deviation(f"{label}b", f"{what}, listed", mean, listed, 1e-6, twice)
+        yield deviation(f"{label}c", f"sigma=1: score of Y at {y:g}, listed", mean - y, listed_score, 6e-8, twice)
+
+
+def _posterior_mean(y: float, sigma: float) -> float:
+    """E[prediction | Y = y] as a ratio of two integrals over the prediction."""
+    nodes = np.linspace(-60.0, 90.0, 300_001)
+    density = (_WEIGHT / _SCALE * np.exp(-((nodes[:, None] - _CENTRE) ** 2) / (2 * _SCALE**2))).sum(axis=1)
+    joint = density * np.exp(-((y - nodes) ** 2) / (2 * sigma**2))
+    return float(joint @ nodes / joint.sum())
+
+
+def _score(y: float, extra_variance: float) -> float:
+    """(log p)' of the mixture with normal noise added."""
+    variance = _SCALE**2 + extra_variance
+    density = _WEIGHT / np.sqrt(variance) * np.exp(-((y - _CENTRE) ** 2) / (2 * variance))
+    return float(density @ ((_CENTRE - y) / variance) / density.sum())
 
 
 def _one(rng: np.random.Generator, *, n_calibration: int) -> dict[str, float]:
@@ -109,9 +130,9 @@ def _knots(rng: np.random.Generator) -> dict[str, float]:
 def rows(tier: Tier) -> Iterator[Row]:
     """Bias, spread and coverage on the map with sigma = 3."""
     for order, n_calibration in enumerate(_SIMULATED):
-        draws = tier.repeat(_one, 600, 120, seed=2000 + order, n_calibration=n_calibration)
+        draws = tier.repeat(_one, 600, 300, seed=2000 + order, n_calibration=n_calibration)
         yield from _cell_rows(tier, f"B{3 + order}", n_calibration, draws)
-    gaussian = tier.repeat(_knots, 600, 200, seed=2010)
+    gaussian = tier.repeat(_knots, 600, 300, seed=2010)
     share = gaussian["knots"] == 2
     yield tier.share_within("B5.1", "share of samples with K=2 on Gaussian predictions, n_c=1000", share, 0.90)
 
@@ -130,7 +151,7 @@ def _cell_rows(tier: Tier, label: str, n_calibration: int, draws: dict[str, np.n
         if name == "kde raw":
             yield tier.mean_within(f"{label}.4", f"{what}, mean (must stay biased)", values, -np.inf, 1.82)
         else:
-            yield listed_mean(f"{label}.{number + 1}", f"{what}, mean", values, mean, 200, 5e-4)
+            yield listed_mean(f"{label}.{number + 1}", f"{what}, mean", values, mean, sd, 200, 5e-4)
         yield listed_sd(f"{label}.{number + 2}", f"{what}, SD", values, sd, 200)
         yield listed_share(f"{label}.{number + 3}", f"{what}, coverage", hits, coverage, 200)
         number += 3
