@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Row", "Status", "at_least", "at_most", "deviation", "near", "skipped", "within"]
+__all__ = ["Row", "Status", "at_least", "at_most", "deviation", "near", "recorded", "skipped", "within"]
 
 Status = Literal["ok", "SHORT", "skipped", "deviation"]
 
@@ -100,6 +100,11 @@ def deviation(id: str, what: str, measured: float, target: float, tolerance: flo
     measured = float(measured)
     status: Status = "ok" if abs(measured - target) <= tolerance else "deviation"
     return Row(id, what, measured, f"{target:.10g} ± {tolerance:.3g}", status, note)
+
+
+def recorded(id: str, what: str, measured: float, note: str = "") -> Row:
+    """A number without a bar, written down for the reader."""
+    return Row(id, what, float(measured), "recorded", "ok", note)
 
 
 def skipped(id: str, what: str, reason: str) -> Row:

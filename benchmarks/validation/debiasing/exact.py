@@ -177,12 +177,15 @@ def _published_summaries() -> Iterator[Row]:
     params, vcov = correct_vcov(beta, v, correction=correction, intercept=0)
     set_ = RatioParts(beta[1:], k, np.diag([v[1, 1], cov[0, 0]])).confidence_set(0, _Z)
     se = math.sqrt(vcov[1, 1])
+    # The printed variances are rounded: half a last digit of Var k and Cov(k, m), carried through the formula.
+    steps = (5e-11 * np.outer(params, params) + 5e-10 * (np.outer(params, [1, 0]) + np.outer([1, 0], params))) / k**2
+    rounding = 1e-9 + np.abs(steps)
     numbers = (
         ("corrected intercept", params[0], 119.1366493, 1e-7),
         ("corrected effect", params[1], 7.2273022, 1e-7),
-        ("variance of the intercept", vcov[0, 0], 1.2466690716, 1e-8),
-        ("covariance", vcov[0, 1], -0.8683520793, 1e-8),
-        ("variance of the effect", vcov[1, 1], 1.8644475345, 1e-8),
+        ("variance of the intercept", vcov[0, 0], 1.2466690716, rounding[0, 0]),
+        ("covariance", vcov[0, 1], -0.8683520793, rounding[0, 1]),
+        ("variance of the effect", vcov[1, 1], 1.8644475345, rounding[1, 1]),
         ("SE of the intercept", math.sqrt(vcov[0, 0]), 1.116543, 1e-6),
         ("SE of the effect", se, 1.365448, 1e-6),
         ("SE of the effect without calibration", math.sqrt(v[1, 1]) / k, 1.296121, 1e-6),
