@@ -136,7 +136,7 @@ def check_vector(
     if n_rows is not None and array.shape[0] != n_rows:
         raise ValueError(
             f"{name} has {array.shape[0]} rows, but {like or 'the other arguments'} has {n_rows}: "
-            "expected unequal lengths nowhere; pass the same rows to both."
+            "unequal lengths; pass the same rows to both."
         )
     if array.shape[0] == 0:
         raise ValueError(f"Found array with 0 sample(s): {name} is empty; a minimum of 1 row is required.")
@@ -147,8 +147,9 @@ def check_vector(
 
 def _check_finite(array: NDArray[np.float64], name: str) -> None:
     # One reduction settles the common case without an n-sized mask.
-    if np.isfinite(np.sum(array)):
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.sum(array)):
+            return
     bad = ~np.isfinite(array) if array.ndim == 1 else ~np.isfinite(array).all(axis=1)
     count = int(bad.sum())
     if count == 0:  # the sum overflowed, the values are finite
@@ -203,7 +204,7 @@ def check_sample_weight(
             f"(first: row {int(np.argmax(negative))}, {weight[np.argmax(negative)]:g})."
         )
     if not weight.sum() > 0:
-        raise ValueError(f"{name} must have a positive sum, got {weight.sum():g}: every row would be dropped.")
+        raise ValueError(f"{name} must have a positive sum: all weights are zero, so every row would be dropped.")
     return weight
 
 

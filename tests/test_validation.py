@@ -54,7 +54,7 @@ def test_vector_takes_every_container(values):
         (3.0, ValueError, "y must hold one value per row, got a scalar"),
         (np.zeros((3, 2)), ValueError, r"y must be one column: .* got shape \(3, 2\)"),
         (np.zeros((3, 1, 1)), ValueError, "y must be one column"),
-        ([1.0, 2.0], ValueError, "y has 2 rows, but treatment has 3: expected unequal lengths nowhere"),
+        ([1.0, 2.0], ValueError, "y has 2 rows, but treatment has 3: unequal lengths"),
         ([1.0, np.nan, np.nan], ValueError, r"NaN or infinity in 2 of 3 rows \(first: row 1, NaN\)"),
         ([1.0, 2.0, -np.inf], ValueError, r"NaN or infinity in 1 of 3 rows \(first: row 2, infinity\)"),
         (pd.Series([1, None, 2], dtype="Int64"), ValueError, r"first: row 1"),
@@ -130,7 +130,7 @@ def test_weights():
     ("weight", "words"),
     [
         ([1.0, -2.0, -3.0], r"must not be negative: got 2 negative of 3 rows \(first: row 1, -2\)"),
-        ([0.0, 0.0, 0.0], "must have a positive sum, got 0"),
+        ([0.0, 0.0, 0.0], "must have a positive sum: all weights are zero"),
         ([1.0, 1.0], "sample_weight has 2 rows, but y has 3"),
         ([1.0, np.nan, 1.0], "contains NaN or infinity"),
     ],

@@ -69,6 +69,12 @@ class CalibrationSample:
         return self.weight if self.weight_type == "frequency" else None
 
     @property
+    def support(self) -> tuple[float, float]:
+        """Range of the predictions that carry weight."""
+        x = self.predictions if self.weight is None else self.predictions[self.weight > 0]
+        return float(x.min()), float(x.max())
+
+    @property
     def counts(self) -> Array | None:
         """Weights scaled to sum to the sample size; None without weights."""
         if self.weight is None or self.weight_type == "frequency":

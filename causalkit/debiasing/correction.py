@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import CellBasis, NaturalSplineBasis
@@ -36,7 +37,7 @@ __all__ = ["CorrectionMixin"]
 Array = NDArray[np.float64]
 
 
-class CorrectionMixin:
+class CorrectionMixin(TransformerMixin):
     """Everything that a correction g(ŷ) = h(ŷ)'θ can do once it is fitted.
 
     A room estimator fits, calls :meth:`_store` with a :class:`FittedCorrection`, and implements

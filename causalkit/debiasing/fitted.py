@@ -159,7 +159,7 @@ def as_fitted(
         line_noise=np.asarray(lines.contributions),
         line_groups=sample.groups,
         has_rows=True,
-        support=(float(sample.predictions.min()), float(sample.predictions.max())),
+        support=sample.support,
         df=None if sample.groups is None else sample.groups.n_groups - 1.0,
         sample=sample,
         kernel=kernel,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 
 from causalkit.debiasing.basis import CellBasis
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 _MINIMUM_SITE_ROWS = 5
 
 
-class HierarchicalCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
+class HierarchicalCalibration(CorrectionMixin, BaseEstimator):
     r"""Linear calibration by site (country, centre, year) with partial pooling.
 
     Estimand: a mean, contrast or regression of the true outcome Y in sites with a calibration sample, or
@@ -177,7 +177,7 @@ class HierarchicalCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
                 f"the shrunk slope of predictions on y is {slopes.min():.3g} in a site: predictions do not increase "
                 "with y: check units, sign and row order in that site."
             )
-        support = (float(sample.predictions.min()), float(sample.predictions.max()))
+        support = sample.support
         fitted = _fitted_for(distribution, np.arange(len(labels)), lines, sample, support)
         self._store(fitted, predictions, sample.n_rows)
         self._set_site_attributes(distribution, effects, coef, cov)
@@ -189,6 +189,23 @@ class HierarchicalCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
         self._distribution, self._lines, self._sample = distribution, lines, sample
         self._site_codes = cells
         return self
+
+    def fit_transform(self, predictions: Any, y: Any = None, *, sites: Any = None, **fit_params: Any) -> Array:
+        """Fit, then correct the calibration rows themselves, each with the line of its own site.
+
+        Parameters
+        ----------
+        predictions, y, sites
+            As in :meth:`fit`.
+        **fit_params
+            ``sample_weight`` and ``groups`` of :meth:`fit`.
+
+        Returns
+        -------
+        ndarray
+            In the shape of ``predictions``.
+        """
+        return self.fit(predictions, y, sites=sites, **fit_params).transform(predictions, sites=sites)
 
     def _pool(
         self, labels: NDArray[Any], coef: Array, cov: Array, centre: float, effects: RandomEffects, unit: float

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import Basis, CellBasis
@@ -30,7 +30,7 @@ __all__ = ["LinearCalibration"]
 Array = NDArray[np.float64]
 
 
-class LinearCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
+class LinearCalibration(CorrectionMixin, BaseEstimator):
     r"""Linear calibration of predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in
@@ -160,7 +160,7 @@ class LinearCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
         sample = check_calibration_sample(
             predictions, y, sample_weight=sample_weight, groups=groups, weight_type=self.weight_type
         )
-        support = (float(sample.predictions.min()), float(sample.predictions.max()))
+        support = sample.support
         arms = None
         if self.differential is not None:
             if treatment is None:

@@ -31,21 +31,54 @@ class DebiasedRegression(InferenceResult):
 
     Attributes
     ----------
-    statsmodels : RegressionResults
-        Results of statsmodels with the corrected coefficients and covariance installed, so that
-        ``summary()``, ``t_test``, ``conf_int`` and table makers read corrected numbers.
     naive : InferenceResult
         The same regression of the raw predictions.
     variance_parts : DataFrame
         Variances from trial sampling and calibration, one row per coefficient; they add up.
     correction : str
         Name of the correction.
+    outcome : ndarray, shape (n,)
+        Corrected outcome of the rows used.
+    design : ndarray, shape (n, p)
+        Regressors.
+    weight : ndarray, shape (n,), optional
+        Sample weights.
+    outcome_name : str
+        Name of the prediction column.
     """
 
-    statsmodels: Any = field(repr=False)
     naive: InferenceResult = field(repr=False)
     variance_parts: pd.DataFrame = field(repr=False)
     correction: str = ""
+    outcome: Array = field(repr=False)
+    design: Array = field(repr=False)
+    weight: Array | None = field(default=None, repr=False)
+    outcome_name: str = "outcome"
+
+    @property
+    def statsmodels(self) -> Any:
+        """Results of statsmodels with the corrected coefficients and covariance installed.
+
+        ``summary()``, ``t_test``, ``conf_int`` and table makers read corrected numbers from it.
+        """
+        import pandas as pd
+        import statsmodels.api as sm
+
+        design = pd.DataFrame(self.design, columns=list(self.names))
+        outcome = pd.Series(self.outcome, name=f"corrected {self.outcome_name}")
+        model = sm.OLS(outcome, design) if self.weight is None else sm.WLS(outcome, design, weights=self.weight)
+        results = model.fit(cov_type="HC1", use_t=self.df is not None)
+        for target in (results, results._results):
+            target.cov_params_default = self.cov
+            target.cov_type = "calibrated"
+            target.cov_kwds = {
+                "description": "Covariance includes the calibration noise of the outcome (delta method)."
+            }
+            target.use_t = self.df is not None
+            if self.df is not None:
+                target.df_resid_inference = self.df
+            target._cache = {}
+        return results
 
     def __repr__(self) -> str:
         return super().__repr__()
@@ -92,7 +125,6 @@ def debiased_regression(
         correction=type(correction).__name__,
         is_contrast=False,
     )
-    corrected = fitted.basis.evaluate(x, fitted.coef, cells)
     return DebiasedRegression(
         estimate=effect.estimate,
         cov=effect.cov,
@@ -103,7 +135,10 @@ def debiased_regression(
         df=effect.df,
         dependence=effect.dependence,
         sample=effect.sample,
-        statsmodels=_install(model, corrected, effect, rows),
+        outcome=fitted.basis.evaluate(x, fitted.coef, cells),
+        design=design,
+        weight=rows.weight,
+        outcome_name=str(model.endog_names),
         naive=effect.naive,
         variance_parts=effect.variance_parts,
         correction=type(correction).__name__,
@@ -148,27 +183,6 @@ def _design(formula: str, data: Any, weight: Array | None) -> tuple[Any, NDArray
     if not np.isfinite(model.exog).all() or not np.isfinite(model.endog).all():
         raise ValueError("data contains infinite values in columns of the formula: drop or repair these rows first.")
     return model, kept
-
-
-def _install(model: Any, corrected: Array, effect: Any, rows: TrialRows) -> Any:
-    """Statsmodels results for the corrected outcome whose covariance is the one given."""
-    import pandas as pd
-    import statsmodels.api as sm
-
-    design = pd.DataFrame(model.exog, columns=model.exog_names)
-    outcome = pd.Series(corrected, name=f"corrected {model.endog_names}")
-    rebuilt = sm.OLS(outcome, design) if rows.weight is None else sm.WLS(outcome, design, weights=rows.weight)
-    results = rebuilt.fit(cov_type="HC1", use_t=effect.df is not None)
-    results.cov_params_default = effect.cov
-    results._results.cov_params_default = effect.cov
-    for target in (results, results._results):
-        target.cov_type = "calibrated"
-        target.cov_kwds = {"description": "Covariance includes the calibration noise of the outcome (delta method)."}
-        target.use_t = effect.df is not None
-        if effect.df is not None:
-            target.df_resid_inference = effect.df
-        target._cache = {}
-    return results
 
 
 # ---------------------------------------------------------------------- a table one already has

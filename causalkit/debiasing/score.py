@@ -71,7 +71,7 @@ def _solve(gram: Array, right: Array) -> Array:
             f"the spline Gram matrix of {gram.shape[0]} knots is singular: too many knots for the distinct values "
             "of the predictions. Use fewer knots."
         )
-    return solution
+    return np.asarray(solution, dtype=np.float64)
 
 
 def score_matching(basis: NaturalSplineBasis, x: Array, weight: Array | None = None) -> tuple[Array, Array]:
@@ -304,7 +304,9 @@ def _convolve(mass: Array, step: float, bandwidth: float) -> tuple[Array, Array]
     return smooth, change
 
 
-def fit_kernel_score(x: Array, bandwidth: str | float = "scott", weight: Array | None = None) -> KernelScore:
+def fit_kernel_score(
+    x: Array, bandwidth: str | float = "scott", weight: Array | None = None, *, repeated: bool = False
+) -> KernelScore:
     """Gaussian-kernel score by linear binning on 4096 nodes and FFT convolution with K_h and K_h'.
 
     Parameters
@@ -315,10 +317,16 @@ def fit_kernel_score(x: Array, bandwidth: str | float = "scott", weight: Array |
         Scott's rule n_eff^(-1/5)·sd, or a kernel standard deviation in units of x.
     weight : ndarray, shape (n,), optional
         Sample weights.
+    repeated : bool, default=False
+        Whether weights mean repeated rows: then they add to the sample size, and leaving one out leaves
+        its other copies in.
     """
+    if weight is not None and not weight.all():
+        x, weight = x[weight > 0], weight[weight > 0]
     n = len(x)
     share = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
-    effective = 1.0 / float(share @ share)
+    effective = float(weight.sum()) if repeated and weight is not None else 1.0 / float(share @ share)
+    own = np.full(n, 1.0 / effective) if repeated else share
     mean = float(share @ x)
     variance = float(share @ (x - mean) ** 2)
     h = effective**-0.2 * np.sqrt(variance * effective / (effective - 1)) if bandwidth == "scott" else float(bandwidth)
@@ -330,7 +338,7 @@ def fit_kernel_score(x: Array, bandwidth: str | float = "scott", weight: Array |
     table = _usable_table(density, slope, start, step, (low, high), variance)
     score = KernelScore(start, step, density, table, h, 1.0, variance)
     at_rows, slope_at_rows = score._interpolate(density, x), score._interpolate(slope, x)
-    without = at_rows - share / (h * np.sqrt(2 * np.pi))
+    without = at_rows - own / (h * np.sqrt(2 * np.pi))
     lonely = without <= 1e-8 * density.max()
     left_out = np.where(lonely, -(x - mean) / variance, slope_at_rows / np.where(lonely, 1.0, without))
     constant = -1.0 / float(share @ ((x - mean) * left_out))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 
 from causalkit.debiasing.basis import NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 _STRONG = 10.0
 
 
-class SplineCalibration(CorrectionMixin, TransformerMixin, BaseEstimator):
+class SplineCalibration(CorrectionMixin, BaseEstimator):
     r"""Outcome-calibrated natural spline for predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, clone
 
 from causalkit.debiasing.basis import Basis, CustomScoreBasis, NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines, simple_regression
@@ -32,7 +32,7 @@ __all__ = ["TweedieCorrection"]
 Array = NDArray[np.float64]
 
 
-class TweedieCorrection(CorrectionMixin, TransformerMixin, BaseEstimator):
+class TweedieCorrection(CorrectionMixin, BaseEstimator):
     r"""Tweedie's correction of predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in
@@ -356,7 +356,9 @@ class TweedieCorrection(CorrectionMixin, TransformerMixin, BaseEstimator):
         constant, of_constant = 1.0, np.zeros(sample.n)
         basis: Basis
         if self.score == "kde":
-            kernel = fit_kernel_score(sample.predictions, self.bandwidth, sample.weight)
+            kernel = fit_kernel_score(
+                sample.predictions, self.bandwidth, sample.weight, repeated=sample.frequency is not None
+            )
             basis = kernel.table
             if self.stein_rescale:
                 constant = kernel.stein_constant

@@ -128,3 +128,7 @@ class HierarchicalCalibrationAdapter(CalibrationAdapter, HierarchicalCalibration
 
     def _extra(self, n_rows: int) -> dict[str, Any]:
         return {"sites": np.tile(np.arange(self.copies) % 6, n_rows)}
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit and correct; the sites are made in ``fit``, and new rows are of no known site."""
+        return self.fit(X, y, sample_weight=sample_weight).transform(X)
