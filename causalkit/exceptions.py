@@ -11,14 +11,24 @@ __all__ = [
     "CalibrationWarning",
     "ConvergenceWarning",
     "DataNotFoundError",
+    "DatasetNotFoundError",
+    "DegenerateLogRatioError",
+    "DegreesOfFreedomError",
     "DiscretePredictionsError",
     "ExtrapolationWarning",
+    "InferenceUnavailableError",
     "LeakageWarning",
     "MissingDependencyError",
+    "NonFiniteError",
+    "NonPositiveError",
     "NotFittedError",
     "OverlapWarning",
     "PersistenceError",
+    "ShrinkageWarning",
+    "TooFewPartsError",
     "WeakInstrumentWarning",
+    "ZeroReplacementError",
+    "ZeroReplacementWarning",
 ]
 
 
@@ -60,3 +70,43 @@ class ExtrapolationWarning(UserWarning):
 
 class LeakageWarning(UserWarning):
     """A nuisance model appears to have been fitted on the rows that it is evaluated on."""
+
+
+class NonFiniteError(ValueError):
+    """A composition holds NaN or infinity."""
+
+
+class NonPositiveError(ValueError):
+    """A composition holds a negative amount, or a zero where there is no rule for zeros."""
+
+
+class TooFewPartsError(ValueError):
+    """A composition has fewer parts than the question needs."""
+
+
+class DegreesOfFreedomError(ValueError):
+    """Too few rows for the number of parts and confounders."""
+
+
+class DegenerateLogRatioError(ValueError):
+    """Some log-ratio does not vary, so the log-ratio covariance is not of full rank."""
+
+
+class InferenceUnavailableError(ValueError):
+    """The test or interval asked for does not exist for this kind of fit; the message names one that does."""
+
+
+class ZeroReplacementError(ValueError):
+    """The zeros cannot be replaced by the method asked for."""
+
+
+class DatasetNotFoundError(FileNotFoundError):
+    """A data set that does not ship was not found; the message says where it was looked for and what it is."""
+
+
+class ZeroReplacementWarning(UserWarning):
+    """The zeros were replaced, but the replacement dominates a row or contradicts its detection limit."""
+
+
+class ShrinkageWarning(UserWarning):
+    """Shrinkage went all the way to its target."""
