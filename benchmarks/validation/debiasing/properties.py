@@ -330,7 +330,7 @@ def _labelled(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _break_even(tier: Tier) -> Iterator[Row]:
-    draws = tier.repeat(_labelled, 4000, 300, seed=8700)
+    draws = tier.repeat(_labelled, 3000, 300, seed=8700)
     ratio = float(draws["PPI++"].std(ddof=1) / draws["LCC"].std(ddof=1))
     correlation = float(np.corrcoef(draws["PPI++"], draws["LCC"])[0, 1])
     band = tier.band(math.sqrt((1 - correlation**2) / len(draws["LCC"])))
