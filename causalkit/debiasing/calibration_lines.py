@@ -105,7 +105,7 @@ def fit_lines(sample: CalibrationSample, cov_type: str = "HC1") -> CalibrationLi
     )
 
 
-def check_lines(lines: CalibrationLines, stacklevel: int = 4) -> None:
+def check_lines(lines: CalibrationLines, stacklevel: int = 3) -> None:
     """Refuse a slope that is not positive; warn where the lines speak of trouble."""
     k = lines.slope
     if not k > 0:

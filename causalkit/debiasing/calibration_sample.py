@@ -141,7 +141,9 @@ def check_calibration_sample(
     return sample
 
 
-def check_size_and_spread(sample: CalibrationSample, names: tuple[str, str] = ("predictions", "y")) -> None:
+def check_size_and_spread(
+    sample: CalibrationSample, names: tuple[str, str] = ("predictions", "y"), stacklevel: int = 4
+) -> None:
     """Refuse constants and fewer than 10 rows, warn below 100 rows or 10 clusters."""
     rows = int(sample.n_rows if sample.weight is None else np.count_nonzero(sample.weight))
     if sample.frequency is not None:
@@ -165,19 +167,19 @@ def check_size_and_spread(sample: CalibrationSample, names: tuple[str, str] = ("
             f"the calibration sample has {rows} rows; {required_rows(r_squared)} rows would hold the calibration "
             f"noise to 5 % at a squared correlation of {r_squared:.2f}.",
             CalibrationWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
     if sample.groups is not None and sample.groups.n_groups < FEW_CLUSTERS:
-        warn_few_clusters(sample.groups.n_groups, "the calibration sample")
+        warn_few_clusters(sample.groups.n_groups, "the calibration sample", stacklevel + 1)
 
 
-def warn_few_clusters(n_groups: int, where: str) -> None:
+def warn_few_clusters(n_groups: int, where: str, stacklevel: int = 5) -> None:
     """Say that a clustered standard error rests on few clusters."""
     warnings.warn(
         f"{where} has {n_groups} clusters, fewer than {FEW_CLUSTERS}: clustered standard errors are unreliable; "
         f"intervals use t with G−1 degrees of freedom ({n_groups - 1}).",
         CalibrationWarning,
-        stacklevel=5,
+        stacklevel=stacklevel,
     )
 
 

@@ -374,8 +374,8 @@ def site_lines(sample: CalibrationSample, cells: Any, cov_type: str) -> tuple[ND
         cov.append(fit.cov[:2, :2])
     if dropped:
         warnings.warn(
-            f"sites with fewer than {_MINIMUM_SITE_ROWS} rows or a constant column: {dropped[:10]}: the pooled "
-            "distribution is used for them.",
+            f"sites with fewer than {_MINIMUM_SITE_ROWS} rows or a constant column: "
+            f"{np.asarray(dropped[:10]).tolist()}: the pooled distribution is used for them.",
             CalibrationWarning,
             stacklevel=3,
         )

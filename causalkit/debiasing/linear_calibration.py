@@ -172,7 +172,7 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
             arms = check_treatment(treatment, sample.n, like="predictions")
         used = deviations(sample, self.variation, level, period)
         if used is not sample:
-            check_size_and_spread(used)
+            check_size_and_spread(used, stacklevel=3)
         lines = fit_lines(used, self.cov_type)
         check_lines(lines)
         fitted = self._solve(used, lines, support, arms)
@@ -306,7 +306,7 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
         ready = moments.n >= 10
         if ready:
             lines = moments.lines(self.cov_type)
-            check_lines(lines)
+            check_lines(lines, stacklevel=4)
             self._store(_from_lines(lines, moments.support, moments.clusters), predictions, lines.n_rows)
             self._arm_levels = None
         self._moments = moments
@@ -435,9 +435,10 @@ def _differential_arms(fitted: FittedCorrection, arms: Treatment) -> FittedCorre
     for level in range(n_arms):
         rows = arms.codes == level
         part = sample.take(rows)
-        check_size_and_spread(part, (f"predictions in arm {arms.levels[level]}", f"y in arm {arms.levels[level]}"))
+        names = (f"predictions in arm {arms.levels[level]}", f"y in arm {arms.levels[level]}")
+        check_size_and_spread(part, names, stacklevel=5)
         lines = fit_lines(replace(part, groups=None), fitted.cov_type)
-        check_lines(lines, stacklevel=6)
+        check_lines(lines, stacklevel=5)
         of_line = slice(2 * level, 2 * level + 2)
         coef[of_line] = lines.theta
         influence = np.asarray(lines.contributions)[:, :2] @ lines.theta_jacobian.T

@@ -230,6 +230,11 @@ def test_did_with_and_without_unit_effects() -> None:
         factor = np.sqrt((120 - 62) / (120 - 2))
         assert_allclose(absorbed.std_error[0], peer.bse["a:post"] * factor, rtol=1e-8)
         assert absorbed.df == 59
+    # Clusters that cut across units: the absorbed effects are residuals and parameters like any other.
+    across = np.random.default_rng(0).permutation(np.arange(120) % 20)
+    absorbed = IDENTITY.effect(frame["y"], unit=frame["unit"], groups=across, **options)
+    peer = smf.ols("y ~ a:post + post + C(unit)", frame).fit(cov_type="cluster", cov_kwds={"groups": across})
+    assert_allclose(absorbed.std_error[0], peer.bse["a:post"], rtol=1e-8)
 
 
 # ---------------------------------------------------------------------- influence values
