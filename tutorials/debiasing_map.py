@@ -22,6 +22,7 @@ that needs no file: disease progression of 442 patients and its out-of-fold line
 import warnings
 from collections import Counter
 from tempfile import TemporaryDirectory
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,20 +44,28 @@ except DataNotFoundError:
     income = None
 
 if income is not None:
-    print(
-        "This page was made with the income map: 73 102 calibration rows, 18 275 trial rows, units of 10 000 dollars."
-    )
+    print("Made with the income map: 73 102 calibration rows,")
+    print("18 275 trial rows, units of 10 000 dollars.")
     pool, trial = income.calibration.copy(), income.trial.copy()
     for part in (pool, trial):
-        part["y"], part["prediction"] = part["income"] / 1e4, part["prediction"] / 1e4
-    regions = {"north less south": trial["lat"], "east less west": trial["lon"]}
+        part["y"] = part["income"] / 1e4
+        part["prediction"] /= 1e4
+    regions = {
+        "north less south": trial["lat"],
+        "east less west": trial["lon"],
+    }
 else:
-    print("This page was made with the patients' map: 442 rows, split in half for calibration and trial in step 4.")
+    print("Made with the patients' map: 442 rows,")
+    print("split in half for calibration and trial in step 4.")
     patients = datasets.load_diabetes_map()
     pool = patients.frame.rename(columns={"progression": "y"})
     trial = pool[pool["test"] == 1]
     features = patients.features.loc[trial.index]
-    regions = {"high less low body mass": features["bmi"], "older less younger": features["age"]}
+    regions = {
+        "high less low body mass": features["bmi"],
+        "older less younger": features["age"],
+    }
+predictions, outcomes = pool["prediction"], pool["y"]
 
 # %%
 # 1. A map and its two slopes
@@ -65,15 +74,21 @@ else:
 # Regress the truth on the prediction: the slope :math:`b` is near 1 for any well-trained model. That is why a map can
 # be well calibrated in the usual sense and still lose half of every effect. Their product is the squared correlation.
 
-linear = ck.LinearCalibration().fit(pool["prediction"], pool["y"])
-print(f"k = {linear.slope_:.3f}   b = {linear.berkson_slope_:.3f}   kb = squared correlation = {linear.r_squared_:.3f}")
+linear = ck.LinearCalibration().fit(predictions, outcomes)
+print(f"k  = {linear.slope_:.3f}   prediction on truth")
+print(f"b  = {linear.berkson_slope_:.3f}   truth on prediction")
+print(f"kb = {linear.r_squared_:.3f}   squared correlation")
 
 # %%
 # Left: the mean prediction at each level of the truth. Right: predictions are too high for low values and too low for
 # high ones; after the correction this error is small. It is not zero where the points on the left bend away from the
 # line.
 
-plotting.CalibrationDisplay.from_estimator(linear, pool["prediction"], pool["y"])
+display = plotting.CalibrationDisplay.from_estimator(
+    linear,
+    predictions,
+    outcomes,
+)
 
 # %%
 # ``diagnostics`` puts both slopes beside tests of what the corrections assume.
@@ -83,24 +98,24 @@ linear.diagnostics().round(3)
 # %%
 # **A map too weak to correct.** Visits to a doctor, predicted from ten characteristics of 20 190 person-years (the RAND
 # health insurance experiment, from statsmodels). It can be calibrated, but an effect on such a map is estimated as if
-# 91 of 100 rows were thrown away, and whatever breaks the assumptions is multiplied by eleven.
+# nine of ten rows were thrown away, and whatever breaks the assumptions is multiplied by eleven.
 
 from statsmodels.datasets import randhie
 
 visits = randhie.load_pandas().data
 log_visits = np.log1p(visits["mdvis"])
-characteristics = visits.drop(columns="mdvis")
-weak_map = cross_val_predict(LinearRegression(), characteristics, log_visits, cv=KFold(10))  # rows of a person adjoin
+weak_map = cross_val_predict(
+    LinearRegression(),
+    visits.drop(columns="mdvis"),
+    log_visits,
+    cv=KFold(10),  # not shuffled: rows of one person stand together
+)
 weak = ck.LinearCalibration().fit(weak_map, log_visits)
-pd.Series(
-    {
-        "k": weak.slope_,
-        "b": weak.berkson_slope_,
-        "squared correlation = effective share of the rows": weak.r_squared_,
-        "effects are multiplied by": 1 / weak.slope_,
-        "calibration rows for 5 % noise": ck.required_calibration_size(weak.r_squared_),
-    }
-).round(3).to_frame("doctor visits")
+rows_needed = ck.required_calibration_size(weak.r_squared_)
+print(f"k = {weak.slope_:.3f}, b = {weak.berkson_slope_:.3f}")
+print(f"squared correlation = share of effective rows = {weak.r_squared_:.3f}")
+print(f"effects are multiplied by {1 / weak.slope_:.1f}")
+print(f"calibration rows for 5 % noise: {rows_needed}")
 
 # %%
 # 2. A map that a straight line cannot mend
@@ -124,26 +139,43 @@ def covers(effect, value, std_error):
 
 records, advice = [], Counter()
 for seed in range(100):
-    data = datasets.make_mixture_map(sigma=3.0, n_calibration=1000, n_arm=10_000, random_state=seed)
+    data = datasets.make_mixture_map(
+        sigma=3.0,
+        n_calibration=1000,
+        n_arm=10_000,
+        random_state=seed,
+    )
+    known_f, known_y = data.calibration_predictions, data.calibration_y
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for name, correction in corrections.items():
-            correction.fit(data.calibration_predictions, data.calibration_y)
-            effect = correction.effect(data.predictions, treatment=data.treatment)
-            sampling_only = np.sqrt(effect.variance_parts["sampling"].iloc[0])
+            correction.fit(known_f, known_y)
+            effect = correction.effect(
+                data.predictions,
+                treatment=data.treatment,
+            )
+            sampling = np.sqrt(effect.variance_parts["sampling"].iloc[0])
             records.append(
                 {
                     "method": name,
                     "estimate": effect.estimate[0],
                     "covers": covers(effect, 2.0, effect.std_error[0]),
-                    "covers without calibration noise": covers(effect, 2.0, sampling_only),
+                    "without calibration noise": covers(effect, 2.0, sampling),
                 }
             )
     advice.update({str(warning.message).split(" (")[0] for warning in caught})
     raw = effect.naive
-    records.append({"method": "naive", "estimate": raw.estimate[0], "covers": covers(raw, 2.0, raw.std_error[0])})
-table = pd.DataFrame(records).groupby("method", sort=False).mean().loc[["naive", *corrections]].astype(float)
-table.insert(0, "limit", [truth.naive, truth.linear_calibration, truth.tweedie, truth.effect])
+    records.append(
+        {
+            "method": "naive",
+            "estimate": raw.estimate[0],
+            "covers": covers(raw, 2.0, raw.std_error[0]),
+        }
+    )
+table = pd.DataFrame(records).groupby("method").mean().astype(float)
+table = table.loc[["naive", "linear", "Tweedie", "spline"]]
+limits = [truth.naive, truth.linear_calibration, truth.tweedie, truth.effect]
+table.insert(0, "limit", limits)
 table.round(3)
 
 # %%
@@ -155,12 +187,14 @@ table.round(3)
 # often a sign of too many knots. Here it is not: between the modes the exact correction falls too. The noise of this
 # map is constant and normal, so a warning about it is the false alarm that a test gives now and then.
 
-print("\n".join(f"{count} samples: {message}" for message, count in advice.most_common()) or "no warnings")
+for message, count in advice.most_common():
+    print(f"in {count} samples:")
+    print(fill(message, 70))
 
 # %%
 # The score that Tweedie's correction follows. A straight line would give the linear correction:
 
-plotting.ScoreDisplay.from_estimator(corrections["Tweedie"])
+display = plotting.ScoreDisplay.from_estimator(corrections["Tweedie"])
 
 # %%
 # 3. The errors of real data
@@ -169,49 +203,53 @@ plotting.ScoreDisplay.from_estimator(corrections["Tweedie"])
 # ill, is treated with probability .7, others with .3). So the treatment moves the prediction only through the truth,
 # while the errors of the map are the real ones. Each estimate is divided by the true contrast: 1 is right.
 
-calibration_size, trial_size, repetitions = (2000, 5000, 40) if income is not None else (221, 221, 150)
+if income is not None:
+    n_calibration, n_trial, repetitions = 2000, 5000, 40
+else:
+    n_calibration, n_trial, repetitions = 221, 221, 150
 contenders = {
     "LinearCalibration": ck.LinearCalibration(),
     "Tweedie, constant noise": ck.TweedieCorrection(n_knots=5),
-    "Tweedie, noise varies": ck.TweedieCorrection(n_knots=5, noise="heteroscedastic"),
+    "Tweedie, noise varies": ck.TweedieCorrection(
+        n_knots=5,
+        noise="heteroscedastic",
+    ),
     "SplineCalibration": ck.SplineCalibration(),
 }
+all_f, all_y = predictions.to_numpy(), outcomes.to_numpy()
+real = datasets.tilt_arms(all_y, design="poor", random_state=0).effect
 
-
-def compete(draw, effect_size):
-    """Mean ratio to the truth and coverage over draws of (calibration, trial) samples."""
-    rows, said = [], set()
-    for seed in range(repetitions):
-        calibration_f, calibration_y, trial_f, treatment = draw(seed)
-        for name, contender in contenders.items():
-            with warnings.catch_warnings(record=True) as seen:
-                warnings.simplefilter("always")
-                result = contender.fit(calibration_f, calibration_y).effect(trial_f, treatment=treatment)
-            said |= {(name, str(w.message).split(" (")[0]) for w in seen if issubclass(w.category, CalibrationWarning)}
-            hit = covers(result, effect_size, result.std_error[0])
-            rows.append({"method": name, "ratio to truth": result.estimate[0] / effect_size, "covers": hit})
-        rows.append({"method": "naive", "ratio to truth": result.naive.estimate[0] / effect_size})
-    summary = pd.DataFrame(rows).groupby("method", sort=False)
-    out = summary.mean().astype(float)
-    out.insert(1, "its simulation error", summary["ratio to truth"].sem())
-    return out.loc[["naive", *contenders]], sorted(said)
-
-
-outcomes, predictions = pool["y"].to_numpy(), pool["prediction"].to_numpy()
-tilted = datasets.tilt_arms(outcomes, design="poor", random_state=0)
-
-
-def draw_real(seed):
-    """Calibration rows and, apart from them, trial rows with arms that depend on the outcome."""
+records, advice = [], Counter()
+for seed in range(repetitions):
     rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(outcomes), calibration_size + trial_size, replace=False)
-    first, second = chosen[:calibration_size], chosen[calibration_size:]
-    arms = datasets.tilt_arms(outcomes[second], design="poor", population=outcomes, random_state=rng)
-    return predictions[first], outcomes[first], predictions[second], arms.treatment
-
-
-table, said = compete(draw_real, tilted.effect)
-table.round(3)
+    chosen = rng.permutation(len(all_y))[: n_calibration + n_trial]
+    here, there = chosen[:n_calibration], chosen[n_calibration:]
+    arms = datasets.tilt_arms(
+        all_y[there],
+        design="poor",
+        population=all_y,
+        random_state=rng,
+    )
+    for name, contender in contenders.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            contender.fit(all_f[here], all_y[here])
+            effect = contender.effect(all_f[there], treatment=arms.treatment)
+        seen = {w for w in caught if issubclass(w.category, CalibrationWarning)}
+        advice.update({(name, str(w.message).split(" (")[0]) for w in seen})
+        records.append(
+            {
+                "method": name,
+                "ratio to truth": effect.estimate[0] / real,
+                "covers": covers(effect, real, effect.std_error[0]),
+            }
+        )
+    ratio = effect.naive.estimate[0] / real
+    records.append({"method": "naive", "ratio to truth": ratio})
+by_method = pd.DataFrame(records).groupby("method")
+table = by_method.mean().astype(float)
+table.insert(1, "simulation error", by_method["ratio to truth"].sem())
+table.loc[["naive", *contenders]].round(3)
 
 # %%
 # On the income map the naive contrast keeps half of the effect, and Tweedie's correction with constant noise overshoots
@@ -219,24 +257,33 @@ table.round(3)
 # repairs it. On the 442 patients all corrections agree within the simulation error: with 221 calibration rows nothing
 # finer than a line can be told from a line, and the advice is to use the line.
 #
-# The library sees the trouble in the calibration sample already:
+# The library sees the trouble in the calibration sample already (and that five knots are many for 221 rows):
 
-print("\n".join(f"{name}: {message}" for name, message in said) or "no warnings")
+for (name, message), count in advice.most_common():
+    print(f"{name}, {count} of {repetitions} samples:")
+    print(fill(message, 70))
 
 # %%
 # The same failure where it can be computed. The error variance of this simulated map rises with the prediction; the
 # bias :math:`E[g(\hat Y) - Y \mid Y]` of each correction, exact but for the fit, should be zero along the whole axis.
 
-data = datasets.make_heteroscedastic_map(n_calibration=20_000, random_state=0)
+data = datasets.make_heteroscedastic_map(
+    n_calibration=20_000,
+    random_state=0,
+)
+known_f, known_y = data.calibration_predictions, data.calibration_y
 quantiles = [0.02, 0.1, 0.5, 0.9, 0.98]
-points = np.quantile(data.calibration_y, quantiles)
+points = np.quantile(known_y, quantiles)
 bias = {"naive": datasets.heteroscedastic_map_bias(lambda u: u, points)}
 for name, contender in contenders.items():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)  # the warning on residuals, shown above
-        contender.fit(data.calibration_predictions, data.calibration_y)
+        # The warning about the residuals, as printed above.
+        warnings.simplefilter("ignore", CalibrationWarning)
+        contender.fit(known_f, known_y)
     bias[name] = datasets.heteroscedastic_map_bias(contender.transform, points)
-pd.DataFrame(bias, index=pd.Index(quantiles, name="at this quantile of Y")).T.round(3)
+bias = pd.DataFrame(bias, index=quantiles).T
+bias.columns.name = "at this quantile of Y"
+bias.round(3)
 
 # %%
 # 4. Where the assumption fails
@@ -246,21 +293,29 @@ pd.DataFrame(bias, index=pd.Index(quantiles, name="at this quantile of Y")).T.ro
 # of a map, or patients sorted by a feature that the model uses, are "treatments" that the model sees by itself. Here
 # the truth is known, so the two ends of the band can be compared with it.
 
-if income is not None:
-    known = linear
-else:
-    known = ck.LinearCalibration().fit(pool["prediction"][pool["test"] == 0], pool["y"][pool["test"] == 0])
+known = linear
+if income is None:
+    first_half = pool[pool["test"] == 0]
+    known = ck.LinearCalibration().fit(
+        first_half["prediction"],
+        first_half["y"],
+    )
 
 rows, results = [], {}
 for name, position in regions.items():
     treatment = (position > position.median()).to_numpy().astype(int)
-    result = results[name] = known.effect(trial["prediction"], treatment=treatment)
+    result = known.effect(trial["prediction"], treatment=treatment)
+    results[name] = result
     real = trial["y"][treatment == 1].mean() - trial["y"][treatment == 0].mean()
     low, high = sorted(result.band["estimate"].iloc[:2])
     rows.append((name, real, low, high, low <= real <= high))
-    test = ck.exclusion_test(trial["prediction"], trial["y"], treatment=treatment)
-    print(f"{name}: {test.attrs['reading']}")
-columns = ["treatment", "truth", "band from", "band to", "band holds the truth"]
+    test = ck.exclusion_test(
+        trial["prediction"],
+        trial["y"],
+        treatment=treatment,
+    )
+    print(f"{name}:\n    {test.attrs['reading']}")
+columns = ["treatment", "truth", "band from", "band to", "holds the truth"]
 regional = pd.DataFrame(rows, columns=columns).set_index("treatment")
 regional.round(2)
 
@@ -270,15 +325,17 @@ regional.round(2)
 # effect for every mixture of the two assumptions, the green line is the truth. East less west on the income map shows
 # that the truth need not lie inside.
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 for ax, (name, result) in zip(axes, results.items(), strict=True):
-    plotting.BandDisplay.from_result(result, truth=regional.loc[name, "truth"], ax=ax)
+    truth = regional.loc[name, "truth"]
+    plotting.BandDisplay.from_result(result, truth=truth, ax=ax)
     ax.set_title(name)
 
 # %%
 # ``assumption_robust`` is the interval that covers under every mixture:
 
-pd.concat({name: result.assumption_robust() for name, result in results.items()}).round(2)
+robust = {name: result.assumption_robust() for name, result in results.items()}
+pd.concat(robust).droplevel("effect").round(2)
 
 # %%
 # 5. The regression table that you already have
@@ -287,12 +344,21 @@ pd.concat({name: result.assumption_robust() for name, result in results.items()}
 # keeps half of everything and adds 2.
 
 rng = np.random.default_rng(7)
-truth_c = rng.normal(5.5, 1.2, size=600)
-survey = pd.DataFrame({"predicted": 2 + 0.5 * truth_c + 0.5 * rng.normal(size=600), "wealth": truth_c})
-age = rng.normal(size=1500)
-treated = (rng.normal(size=1500) + age > 0).astype(int)
-wealth = 5 + 0.7 * treated + 0.5 * age + rng.normal(size=1500)  # never observed
-villages = pd.DataFrame({"predicted": 2 + 0.5 * wealth + 0.5 * rng.normal(size=1500), "treated": treated, "age": age})
+
+
+def predict(wealth):
+    """What the map says of a household with this wealth."""
+    return 2 + 0.5 * wealth + 0.5 * rng.normal(size=len(wealth))
+
+
+survey = pd.DataFrame({"wealth": rng.normal(5.5, 1.2, size=600)})
+survey["predicted"] = predict(survey["wealth"])
+
+villages = pd.DataFrame({"age": rng.normal(size=1500)})
+villages["treated"] = (rng.normal(size=1500) + villages["age"] > 0).astype(int)
+wealth = 5 + 0.7 * villages["treated"] + 0.5 * villages["age"]
+wealth = wealth + rng.normal(size=1500)  # never observed
+villages["predicted"] = predict(wealth)
 
 calibration = ck.LinearCalibration().fit(survey["predicted"], survey["wealth"])
 raw_fit = smf.ols("predicted ~ treated + age", villages).fit(cov_type="HC1")
@@ -303,7 +369,7 @@ pd.DataFrame(
         "raw": raw_fit.params,
         "corrected": params,
         "SE": np.sqrt(np.diag(vcov)),
-        "SE without calibration noise": raw_fit.bse / calibration.slope_,
+        "SE, calibration ignored": raw_fit.bse / calibration.slope_,
     }
 ).round(3)
 
@@ -327,27 +393,38 @@ print(regression.statsmodels.summary().tables[1])
 # a place is a cell of one degree and a site a square of ten; among the patients both are groups by sex and age.
 
 if income is not None:
-    place = np.floor(pool["lat"]).astype(int).astype(str) + "N" + np.floor(-pool["lon"]).astype(int).astype(str) + "W"
-    south, west = np.floor(pool["lat"] / 10) * 10, np.floor(-pool["lon"] / 10) * 10
-    site = south.astype(int).map("{}N ".format) + west.astype(int).map("{}W".format)
+    north, west = np.floor(pool["lat"]), np.floor(-pool["lon"])
+    place = north.astype(str) + " " + west.astype(str)
+    tens = (north // 10 * 10).astype(int), (west // 10 * 10).astype(int)
+    site = tens[0].map("{}N ".format) + tens[1].map("{}W".format)
     large = site.map(site.value_counts()) >= 500
 else:
-    age_fifth = pd.qcut(patients.features["age"], 5, labels=[f"age {fifth} of 5" for fifth in range(1, 6)]).astype(str)
-    site = place = np.where(patients.features["sex"] > 0, "sex 1, ", "sex 2, ") + age_fifth
+    fifths = [f"age {fifth} of 5" for fifth in range(1, 6)]
+    age = pd.qcut(patients.features["age"], 5, labels=fifths).astype(str)
+    sex = np.where(patients.features["sex"] > 0, "sex 1, ", "sex 2, ")
+    site = place = sex + age
     large = pd.Series(True, index=pool.index)
 
-clustered = ck.LinearCalibration().fit(pool["prediction"], pool["y"], groups=place)
-by_level = {}
+fits = {
+    "rows as if independent": linear,
+    "places as clusters": ck.LinearCalibration().fit(
+        predictions,
+        outcomes,
+        groups=place,
+    ),
+}
 for variation in ("within", "between"):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # ten groups of patients are few for a line between them
-        by_level[variation] = ck.LinearCalibration(variation=variation).fit(pool["prediction"], pool["y"], groups=place)
+        # Ten groups of patients are few for a line between them.
+        warnings.simplefilter("ignore", UserWarning)
+        fits[f"{variation} places"] = ck.LinearCalibration(
+            variation=variation,
+        ).fit(predictions, outcomes, groups=place)
 pd.DataFrame(
     {
-        "k": [linear.slope_, clustered.slope_] + [fit.slope_ for fit in by_level.values()],
-        "standard error": [np.sqrt(fit.cov_[0, 0]) for fit in (linear, clustered, *by_level.values())],
-    },
-    index=["all rows, independent", "all rows, places as clusters", "within places", "between places"],
+        "k": {name: fit.slope_ for name, fit in fits.items()},
+        "SE": {name: np.sqrt(fit.cov_[0, 0]) for name, fit in fits.items()},
+    }
 ).round(4)
 
 # %%
@@ -356,42 +433,55 @@ pd.DataFrame(
 #
 # Slopes by site, alone and shrunk towards their mean. The shaded interval is for a site that nobody has calibrated.
 
-sites = ck.HierarchicalCalibration().fit(pool["prediction"][large], pool["y"][large], sites=site[large])
-plotting.SiteForestDisplay.from_estimator(sites)
+sites = ck.HierarchicalCalibration().fit(
+    predictions[large],
+    outcomes[large],
+    sites=site[large],
+)
+display = plotting.SiteForestDisplay.from_estimator(sites)
 
 # %%
 # Transport: leave each site out, draw arms there as in step 3, and correct the contrast with the lines of the *other*
-# sites. ``share from transport`` is the part of the variance that comes from not knowing the new site's own slope. (The
-# warnings that are silenced here say just that, and that a site may reach beyond the range of the others.)
+# sites. ``transport`` is the part of the variance that comes from not knowing the new site's own slope. (The
+# warnings that are silenced here say that the new-site distribution is used, and that a site may reach beyond the range
+# of the others.)
 
 rows = []
 for left_out in sites.sites_:
     here, others = (site == left_out) & large, (site != left_out) & large
-    local = pool["y"][here].to_numpy()
-    arms = datasets.tilt_arms(local, design="smooth", random_state=0)
-    target = local[arms.treatment == 1].mean() - local[arms.treatment == 0].mean()
+    y_here = outcomes[here].to_numpy()
+    arms = datasets.tilt_arms(y_here, random_state=0).treatment
+    real = y_here[arms == 1].mean() - y_here[arms == 0].mean()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # new-site distribution used; some rows outside the others' range
-        elsewhere = ck.HierarchicalCalibration().fit(pool["prediction"][others], pool["y"][others], sites=site[others])
-        result = elsewhere.effect(pool["prediction"][here], treatment=arms.treatment, sites=site[here])
+        warnings.simplefilter("ignore", UserWarning)  # the two named above
+        elsewhere = ck.HierarchicalCalibration().fit(
+            predictions[others],
+            outcomes[others],
+            sites=site[others],
+        )
+        result = elsewhere.effect(
+            predictions[here],
+            treatment=arms,
+            sites=site[here],
+        )
     interval = result.conf_int().iloc[0]
     parts = result.variance_parts.iloc[0]
     rows.append(
         {
             "site": left_out,
-            "truth": target,
+            "truth": real,
             "naive": result.naive.estimate[0],
             "corrected": result.estimate[0],
             "lower": interval["lower"],
             "upper": interval["upper"],
-            "covers": interval["lower"] < target < interval["upper"],
-            "share from transport": parts["transport"] / parts.sum(),
+            "covers": interval["lower"] < real < interval["upper"],
+            "transport": parts["transport"] / parts.sum(),
         }
     )
-transported = pd.DataFrame(rows).set_index("site")
-print(f"mean of naive / truth: {(transported['naive'] / transported['truth']).mean():.2f}")
-print(f"mean of corrected / truth: {(transported['corrected'] / transported['truth']).mean():.2f}")
-transported.round(2)
+moved = pd.DataFrame(rows).set_index("site")
+print(f"mean of naive / truth:     {(moved['naive'] / moved['truth']).mean():.2f}")
+print(f"mean of corrected / truth: {(moved['corrected'] / moved['truth']).mean():.2f}")
+moved.round(2)
 
 # %%
 # Contrasts travel; levels do not. The intercept of a new site is unknown in the same way, and a *mean* there needs
@@ -404,22 +494,29 @@ transported.round(2)
 # the correction needs no labels there. Which is more precise depends on the labelled share: they meet at
 # :math:`\rho^2/(1+\rho^2)` for an endless calibration sample, and earlier for a small one.
 
-data = datasets.make_gaussian_map(k=0.5, tau=0.5, n_calibration=400, n_arm=2000, random_state=0)
-share = ck.break_even_share(0.5, effect=0.5, n_arm=2000, n_calibration=400)
-print(f"break-even share: {share:.2f} here, {ck.break_even_share(0.5):.2f} with endless calibration rows")
+data = datasets.make_gaussian_map(
+    k=0.5,
+    tau=0.5,
+    n_calibration=400,
+    n_arm=2000,
+    random_state=0,
+)
+here = ck.break_even_share(0.5, effect=0.5, n_arm=2000, n_calibration=400)
+print(f"break-even share: {here:.2f}")
+print(f"with endless calibration rows: {ck.break_even_share(0.5):.2f}")
 
 tables = {}
-for labelled_share in (0.05, 0.6):
-    labelled = np.random.default_rng(2).random(len(data.y)) < labelled_share
-    tables[f"{labelled_share:.0%} labelled"] = ck.compare_corrections(
+for share in (0.05, 0.6):
+    labelled = np.random.default_rng(2).random(len(data.y)) < share
+    tables[f"{share:.0%} labelled"] = ck.compare_corrections(
         data.predictions,
         treatment=data.treatment,
         calibration_predictions=data.calibration_predictions,
         calibration_y=data.calibration_y,
         y=np.where(labelled, data.y, np.nan),
     )
-side_by_side = pd.concat(tables).droplevel("effect")
-side_by_side[["estimate", "se", "lower", "upper", "assumption", "note"]].round(3)
+columns = ["estimate", "se", "lower", "upper", "assumption"]
+pd.concat(tables).droplevel("effect")[columns].round(3)
 
 # %%
 # The true effect is .5. The naive interval misses it with the smallest standard error of all. Tweedie's correction
@@ -427,39 +524,52 @@ side_by_side[["estimate", "se", "lower", "upper", "assumption", "note"]].round(3
 # of exclusion: on a map where surrogacy holds instead, only the rows that do not rest on exclusion stay right (true
 # effect .8).
 
-shifted = datasets.make_surrogacy_map(k=0.6, tau=0.8, n_calibration=8000, n_arm=2000, random_state=3)
-labelled = np.random.default_rng(4).random(len(shifted.y)) < 0.2
-untreated = shifted.calibration_treatment == 0
-ck.compare_corrections(
-    shifted.predictions,
-    treatment=shifted.treatment,
-    calibration_predictions=shifted.calibration_predictions[untreated],
-    calibration_y=shifted.calibration_y[untreated],
-    y=np.where(labelled, shifted.y, np.nan),
-).droplevel("effect")[["estimate", "se", "lower", "upper", "assumption"]].round(3)
+data = datasets.make_surrogacy_map(
+    k=0.6,
+    tau=0.8,
+    n_calibration=8000,
+    n_arm=2000,
+    random_state=3,
+)
+known_f, known_y = data.calibration_predictions, data.calibration_y
+untreated = data.calibration_treatment == 0
+labelled = np.random.default_rng(4).random(len(data.y)) < 0.2
+table = ck.compare_corrections(
+    data.predictions,
+    treatment=data.treatment,
+    calibration_predictions=known_f[untreated],
+    calibration_y=known_y[untreated],
+    y=np.where(labelled, data.y, np.nan),
+)
+table.droplevel("effect")[columns].round(3)
 
 # %%
 # Where treatment is known in the calibration sample, the assumptions can be tested and a differential error removed:
 
-tests = ck.exclusion_test(
-    shifted.calibration_predictions, shifted.calibration_y, treatment=shifted.calibration_treatment
+test = ck.exclusion_test(
+    known_f,
+    known_y,
+    treatment=data.calibration_treatment,
 )
-print(tests.attrs["reading"])
+print(test.attrs["reading"])
 by_arm = ck.LinearCalibration(differential="shift").fit(
-    shifted.calibration_predictions, shifted.calibration_y, treatment=shifted.calibration_treatment
+    known_f,
+    known_y,
+    treatment=data.calibration_treatment,
 )
-by_arm.effect(shifted.predictions, treatment=shifted.treatment).summary().round(3)
+effect = by_arm.effect(data.predictions, treatment=data.treatment)
+effect.summary().round(3)
 
 # %%
 # 8. In a pandas pipeline
 # -----------------------
 # A correction is a transformer of one column, so it fits between reading a file and grouping its rows.
 
-corrected = ck.LinearCalibration().fit(survey["predicted"], survey["wealth"])
+thirds = ["young", "middle", "old"]
 (
     villages.assign(
-        corrected=lambda frame: corrected.transform(frame["predicted"]),
-        age_group=lambda frame: pd.qcut(frame["age"], 3, labels=["young", "middle", "old"]),
+        corrected=lambda frame: calibration.transform(frame["predicted"]),
+        age_group=lambda frame: pd.qcut(frame["age"], 3, labels=thirds),
     )
     .groupby(["age_group", "treated"], observed=True)[["predicted", "corrected"]]
     .mean()
@@ -469,21 +579,24 @@ corrected = ck.LinearCalibration().fit(survey["predicted"], survey["wealth"])
 # %%
 # In a ``ColumnTransformer`` it corrects its own column and leaves the others alone:
 
-wide_survey = survey.assign(treated=0, age=0.0)
+wide = survey.assign(treated=0, age=0.0)
 columns = make_column_transformer(
-    (ck.LinearCalibration(), ["predicted"]), remainder="passthrough", verbose_feature_names_out=False
+    (ck.LinearCalibration(), ["predicted"]),
+    remainder="passthrough",
+    verbose_feature_names_out=False,
 ).set_output(transform="pandas")
-columns.fit(wide_survey[["predicted", "treated", "age"]], wide_survey["wealth"])
+columns.fit(wide[["predicted", "treated", "age"]], wide["wealth"])
 columns.transform(villages).head(3).round(3)
 
 # %%
 # A fitted correction is saved as readable text and plain arrays, and gives the same numbers in another process. Reading
 # such a file runs no code.
 
+before = calibration.transform(villages["predicted"])
 with TemporaryDirectory() as folder:
-    ck.save(corrected, f"{folder}/wealth_map_correction")
+    ck.save(calibration, f"{folder}/wealth_map_correction")
     again = ck.load(f"{folder}/wealth_map_correction")
-print((again.transform(villages["predicted"]) == corrected.transform(villages["predicted"])).all())
+print((again.transform(villages["predicted"]) == before).all())
 
 # %%
 # For an interval use ``effect``, ``mean`` or ``ols`` of the correction: a standard error computed from the corrected
