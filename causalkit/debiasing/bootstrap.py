@@ -46,6 +46,11 @@ def bootstrap_effect(
             "n_bootstrap needs the calibration rows, and they are not kept by partial_fit, from_coefficients or "
             "HierarchicalCalibration. Use fit with LinearCalibration, TweedieCorrection or SplineCalibration."
         )
+    if len(fitted.noise) != sample.n:
+        raise ValueError(
+            "n_bootstrap is not available with unlabelled_predictions: its delta standard error already carries the "
+            "noise of these rows. Use n_bootstrap=0, or fit without them."
+        )
     seeds = np.random.SeedSequence(_entropy(random_state)).spawn(n_bootstrap)
     draws = Parallel(n_jobs=n_jobs)(
         delayed(_one_draw)(correction, sample, trial, estimator, cells, options, shared_groups, seed) for seed in seeds
@@ -86,8 +91,10 @@ def _one_draw(
         calibration_rows = _resample(sample.n, sample.groups, rng)
         trial_rows = _resample(trial.rows.n, trial.rows.groups, rng)
     drawn = trial.take(trial_rows)
-    if drawn.treatment is not None and len(np.unique(drawn.treatment.codes)) < len(drawn.treatment.levels):
-        return None
+    if drawn.treatment is not None:
+        mass = np.bincount(drawn.treatment.codes, weights=drawn.rows.weight, minlength=len(drawn.treatment.levels))
+        if not (mass > 0).all():
+            return None
     try:
         refitted = correction._refit(sample.take(calibration_rows))
     except CalibrationError:

@@ -177,6 +177,7 @@ def compare_corrections(
     import pandas as pd
 
     x = check_vector(predictions, "predictions")
+    labels = _labelled_rows(y, labelled, len(x))
     models = corrections or {
         "LinearCalibration": LinearCalibration(),
         "TweedieCorrection": TweedieCorrection(random_state=0),
@@ -198,7 +199,6 @@ def compare_corrections(
             continue
         note = "; ".join(dict.fromkeys(str(w.message).split(":")[0] for w in caught))
         records.extend((label, *row, "exclusion", note) for row in _rows(result))
-    labels = _labelled_rows(y, labelled, len(x))
     share = 0.0
     if labels is not None:
         mask, truth = labels
@@ -207,7 +207,10 @@ def compare_corrections(
     columns = ["method", "effect", "estimate", "se", "lower", "upper", "assumption", "note"]
     frame = pd.DataFrame(records, columns=columns).set_index(["method", "effect"])
     frame.attrs.update(
-        r_squared=linear.r_squared_, break_even_share=break_even_share(linear.r_squared_), labelled_share=share
+        r_squared=linear.r_squared_,
+        # Perfect predictions have a squared correlation of one up to rounding.
+        break_even_share=break_even_share(min(linear.r_squared_, 1 - 1e-12)),
+        labelled_share=share,
     )
     return frame
 
@@ -236,6 +239,11 @@ def _labelled_rows(y: Any, labelled: Any, n: int) -> Any:
         raise ValueError(f"labelled has {len(mask)} rows, but predictions has {n}.")
     if not np.isfinite(truth[mask]).all():
         raise ValueError(f"y is not finite on {int((~np.isfinite(truth[mask])).sum())} labelled rows.")
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f"labelled marks {int(mask.sum())} of {n} trial rows: the label-based comparators need labelled and "
+            "unlabelled rows. Mark a part of them, or leave out y."
+        )
     return mask, truth
 
 

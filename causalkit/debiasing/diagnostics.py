@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -199,6 +200,14 @@ def exclusion_test(
             base = spline_design(given, 2 if form == "linear" else n_knots, sample.counts)
             design = np.column_stack([base, dummies])
             fit = weighted_least_squares(design, outcome, sample.weight)
+            if fit.rank < design.shape[1]:
+                raise CalibrationError(
+                    f"treatment is collinear with {'y' if given is sample.y else 'predictions'}: its coefficient at a "
+                    "given value does not exist, so neither assumption can be tested. Use a treatment or proxy that "
+                    "varies at equal values."
+                )
+            if np.ptp(fit.residuals) <= 1e-12 * np.ptp(outcome):  # a perfect fit leaves rounding, not evidence
+                fit = replace(fit, coef=np.zeros_like(fit.coef), influence=np.zeros_like(fit.influence))
             parts = sample.contributions(fit.influence, design.shape[1], "HC1")
             cov = influence_covariance(parts * sample.n, groups=sample.groups)
             first = base.shape[1]
@@ -285,7 +294,9 @@ def validate_correction(
     check_integer(cv, "cv", low=2)
     sample = check_calibration_sample(predictions, y, groups=groups)
     codes = None if sample.groups is None else sample.groups.codes
-    splitter: Any = GroupKFold(cv) if codes is not None else KFold(cv, shuffle=True, random_state=random_state)
+    splitter: Any = KFold(cv, shuffle=True, random_state=random_state)
+    if sample.groups is not None:
+        splitter = GroupKFold(min(cv, sample.groups.n_groups))
     corrected = np.empty(sample.n)
     for train, test in splitter.split(sample.predictions, groups=codes):
         model = clone(correction)

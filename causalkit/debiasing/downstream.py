@@ -332,7 +332,13 @@ def _projection(values: Array, scores: Array, weight: Array) -> Array:
 
 
 def regression_functional(
-    design: Array, targets: list[int], names: tuple[str, ...], rows: TrialRows, *, n_absorbed: int = 0
+    design: Array,
+    targets: list[int],
+    names: tuple[str, ...],
+    rows: TrialRows,
+    *,
+    absorb: Callable[[Array], Array] | None = None,
+    n_absorbed: int = 0,
 ) -> LinearFunctional:
     """Coefficients ``targets`` of (weighted) least squares on a design.
 
@@ -346,8 +352,11 @@ def regression_functional(
         Their names.
     rows : TrialRows
         Weights and clusters.
+    absorb : callable, optional
+        Takes out of an outcome vector the effects that were taken out of the design beforehand. The
+        coefficients do not need it, their residuals do.
     n_absorbed : int, default=0
-        Effects that were taken out of the design beforehand, for the finite-sample factor.
+        How many such effects count in the finite-sample factor.
     """
     fit = weighted_least_squares(design, np.zeros(rows.n), rows.weight)
     if fit.rank < design.shape[1]:
@@ -361,6 +370,7 @@ def regression_functional(
 
     def parts(y: Array) -> Array:
         coef = fit.normaliser @ (weighted.T @ y)
+        y = y if absorb is None else absorb(y)
         return rows.finish(weights * (y - design @ coef)[:, None], factor)
 
     return LinearFunctional(names, weights, parts, rows.groups)

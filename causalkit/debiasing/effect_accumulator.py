@@ -180,6 +180,12 @@ class EffectAccumulator:
                 f"treatment has a single level so far, got {levels}: a contrast needs at least two levels."
             )
         arms = [self._moments[level] for level in levels]
+        for level, arm in zip(levels, arms, strict=True):
+            if (arm.weight if self._frequency else arm.rows) < 2:
+                raise ValueError(
+                    f"treatment level {level!r} has one row so far: expected at least two in every arm, because one "
+                    "row has no variance."
+                )
         means = np.array([arm.mean for arm in arms])
         covariances = []
         for arm in arms:

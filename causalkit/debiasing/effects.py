@@ -55,6 +55,8 @@ class DebiasedEffect(InferenceResult):
         first two.
     correction : str
         Name of the correction.
+    constant : ndarray, shape (q,)
+        The downstream estimator of a constant 1: zero for contrasts, but not for Horvitz-Thompson.
     bootstrap_estimates : ndarray, shape (B, q), optional
         Estimates of the refitting bootstrap.
 
@@ -72,6 +74,7 @@ class DebiasedEffect(InferenceResult):
     ratio: RatioParts | None = field(default=None, repr=False)
     new_site: bool = False
     is_contrast: bool = True
+    constant: Array = field(default_factory=lambda: np.zeros(1), repr=False)
     off_support_share: float = 0.0
     bootstrap_estimates: Array | None = field(default=None, repr=False)
 
@@ -167,6 +170,9 @@ class DebiasedEffect(InferenceResult):
     def sensitivity(self, grid: ArrayLike | None = None, confidence_level: float = 0.95) -> pd.DataFrame:
         """Effects τ(r) = τ_naive/(k + r(1/b - k)) from exclusion (r = 0) to surrogacy (r = 1).
 
+        Where the estimator of a constant is not zero but c (Horvitz-Thompson), τ_naive is first less
+        c·{m + r(-a/b - m)}, so that both ends remain the rows of the band.
+
         Parameters
         ----------
         grid : array-like of float in [0, 1], optional
@@ -193,17 +199,20 @@ class DebiasedEffect(InferenceResult):
                 "sensitivity needs b, the slope of truth on prediction; from_coefficients does not know it."
             )
         q = len(self.estimate)
-        k, b = self.lines.slope, self.lines.berkson_slope
+        m, k = self.lines.intercept, self.lines.slope
+        a, b = self.lines.berkson_intercept, self.lines.berkson_slope
         critical = self._critical_value(confidence_level, joint=False)
         records = []
         for j, name in enumerate(self.names):
-            picked = np.ix_([j, q + 1, q + 3], [j, q + 1, q + 3])
-            cov, tau = self.joint_cov[picked], float(self.naive.estimate[j])
+            picked = [j, q, q + 1, q + 2, q + 3]
+            cov, tau, c = self.joint_cov[np.ix_(picked, picked)], float(self.naive.estimate[j]), float(self.constant[j])
             for r in values:
                 divisor = k + r * (1 / b - k)
-                gradient = np.array([1.0, -tau * (1 - r) / divisor, tau * r / (b**2 * divisor)]) / divisor
+                value = (tau - c * (m + r * (-a / b - m))) / divisor
+                # Derivatives with respect to (τ_naive, m, k, a, b).
+                gradient = [1.0, -c * (1 - r), -value * (1 - r), c * r / b, (value - c * a) * r / b**2]
+                gradient = np.array(gradient) / divisor
                 se = float(np.sqrt(max(gradient @ cov @ gradient, 0.0)))
-                value = tau / divisor
                 records.append((name, r, value, se, value - critical * se, value + critical * se))
         frame = pd.DataFrame(records, columns=["effect", "r", "estimate", "se", "lower", "upper"])
         return frame.set_index("effect")
@@ -478,12 +487,13 @@ def _build(
         names=names,
         df=df,
         naive=naive,
-        band=_band(fitted.lines, plain, lcc_cov, naive, joint, is_contrast, df),
+        band=_band(fitted.lines, plain, lcc_cov, naive, joint, df),
         variance_parts=pd.DataFrame({key: np.diag(value) for key, value in parts.items()}, index=list(names)),
         lines=fitted.lines,
         joint_cov=joint,
         new_site=fitted.transport_noise is not None,
         is_contrast=is_contrast,
+        constant=plain[0],
         **fields,
     )
 
@@ -535,7 +545,6 @@ def _band(
     lcc_cov: Array,
     naive: InferenceResult,
     joint: Array,
-    is_contrast: bool,
     df: float | None,
 ) -> pd.DataFrame:
     """The rows of the band: naive, linear calibration and, where b differs from 1, the recalibrated naive."""
@@ -556,7 +565,7 @@ def _band(
         entries = [(SURROGACY, float(naive.estimate[j]), float(naive.std_error[j]))]
         entries.append((EXCLUSION, float(lcc[j]), float(np.sqrt(max(cov[j, j], 0.0)))))
         if test_b:
-            mass = 0.0 if is_contrast else float(plain[0, j])
+            mass = float(plain[0, j])  # zero up to rounding for contrasts with normalised weights
             jac = np.zeros(q + 4)
             jac[j], jac[q + 2], jac[q + 3] = b, mass, naive.estimate[j]
             variance = float(jac @ joint @ jac)

@@ -49,12 +49,16 @@ def combine_imputations(estimates: Any, covariances: Any) -> InferenceResult:
     >>> result.estimate.round(6), result.cov.round(6)
     (array([1.]), array([[0.093333]]))
     """
+    estimates, covariances = list(estimates), list(covariances)
+    m = len(estimates)
+    if m < 2 or len(covariances) != m:
+        raise ValueError(
+            f"estimates has {m} and covariances {len(covariances)} imputations: expected two or more of each, one "
+            "entry per imputed column."
+        )
     names = estimates[0].index if hasattr(estimates[0], "iloc") else None
     values = np.array([np.atleast_1d(np.asarray(e, dtype=float)) for e in estimates])
     within = np.array([np.atleast_2d(np.asarray(c, dtype=float)) for c in covariances])
-    m = len(values)
-    if m < 2 or len(within) != m:
-        raise ValueError(f"estimates has {m} and covariances {len(within)} imputations: expected two or more of each.")
     if values.ndim != 2 or within.shape[1:] != (values.shape[1], values.shape[1]):
         raise ValueError(
             f"covariances must be {values.shape[1]} by {values.shape[1]} for {values.shape[1]} estimates; got shape "

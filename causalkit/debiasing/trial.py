@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,13 +120,15 @@ def check_trial(
     if clusters is None and estimator == "did":
         clusters = units  # repeated rows of a unit are dependent
     if clusters is not None and clusters.n_groups < FEW_CLUSTERS:
-        warn_few_clusters(clusters.n_groups, "the trial")
+        warn_few_clusters(clusters.n_groups, "the trial", stacklevel=4)
     rows = TrialRows(n, weight, clusters, frequency)
     covariates = (
         None if confounders is None else check_matrix(confounders, "confounders", n_rows=n, like="predictions")[0]
     )
     trial = Trial(x, rows, confounders=covariates, unit=units)
     coded, dose = _code_treatment(treatment, n, estimator)
+    if coded is not None:
+        _check_arms(coded, weight, frequency)
     name = getattr(treatment, "name", None)
     trial = replace(trial, treatment=coded, dose=dose, dose_name=name if isinstance(name, str) else "treatment")
     if estimator in ("hajek", "horvitz_thompson", "aipw"):
@@ -154,6 +157,22 @@ def _code_treatment(treatment: Any, n: int, estimator: str) -> tuple[Treatment |
     return check_treatment(treatment, n, like="predictions"), None
 
 
+def _check_arms(treatment: Treatment, weight: Array | None, frequency: bool) -> None:
+    """Every arm needs two rows of positive weight: one row says nothing of its own variance."""
+    used = None if weight is None else (weight if frequency else (weight > 0).astype(float))
+    size = np.bincount(treatment.codes, weights=used, minlength=len(treatment.levels))
+    if (size >= 2).all():
+        return
+    worst = int(np.argmin(size))
+    level = treatment.levels.tolist()[worst]
+    if size[worst] <= 0:
+        raise ValueError(f"treatment level {level!r} has no weight: every arm needs rows of positive sample_weight.")
+    raise ValueError(
+        f"treatment level {level!r} has {size[worst]:g} row of positive weight: expected at least two in every arm, "
+        "because one row has no variance. Merge the level with another or drop it."
+    )
+
+
 def _level_probabilities(propensity: Any, n: int, n_levels: int) -> Array:
     checked = check_probability(propensity, "propensity", n_rows=n, like="predictions")
     if checked.ndim == 1:
@@ -169,12 +188,12 @@ def _level_probabilities(propensity: Any, n: int, n_levels: int) -> Array:
     return checked
 
 
-def warn_overlap(propensity: Array, stacklevel: int = 6) -> Array:
+def warn_overlap(propensity: Array, stacklevel: int = 5) -> Array:
     """Warn where probabilities leave [.01, .99]; returns them unchanged."""
     share = float(((propensity < _EXTREME) | (propensity > 1 - _EXTREME)).any(axis=1).mean())
     if share > 0:
         warnings.warn(
-            f"propensity lies outside [.01, .99] on {100 * share:.2g} % of the rows: a few rows carry the estimate. "
+            f"propensity lies outside [.01, .99] on {100 * share:.3g} % of the rows: a few rows carry the estimate. "
             "Trim the population or report an overlap-weighted effect.",
             OverlapWarning,
             stacklevel=stacklevel,
@@ -220,7 +239,7 @@ def choose_downstream(
     propensity, scores = trial.propensity, None
     if propensity is None:
         propensity, scores = _logistic_propensity(trial, treatment)
-        warn_overlap(propensity)
+        warn_overlap(propensity, stacklevel=4)
     return weighting_functional(treatment, propensity, trial.rows, normalised=estimator == "hajek", scores=scores)
 
 
@@ -235,13 +254,14 @@ def _logistic_propensity(trial: Trial, treatment: Treatment) -> tuple[Array, Arr
     solver = "newton-cholesky" if len(treatment.levels) == 2 else "lbfgs"
     model = LogisticRegression(C=np.inf, solver=solver, tol=1e-8, max_iter=2000)
     probabilities = model.fit(scaled, treatment.codes, sample_weight=trial.rows.weight).predict_proba(scaled)
-    if not ((probabilities > 1e-12) & (probabilities < 1 - 1e-12)).all():
+    surprise = np.eye(len(treatment.levels))[treatment.codes] - probabilities
+    # Under complete separation the likelihood has no maximum: iterations stop wherever every row is predicted.
+    if np.abs(surprise).max() < 1e-4 or not ((probabilities > 1e-12) & (probabilities < 1 - 1e-12)).all():
         raise ValueError(
             "confounders separate the treatment levels: fitted treatment probabilities reach 0 or 1, so there is no "
             "overlap. Drop the confounder that determines treatment, or restrict the population."
         )
     design = np.column_stack([np.ones(len(scaled)), scaled])
-    surprise = np.eye(len(treatment.levels))[treatment.codes] - probabilities
     scores = np.column_stack([design * surprise[:, [level]] for level in range(1, len(treatment.levels))])
     return probabilities, scores if trial.rows.weight is None else scores * trial.rows.weight[:, None]
 
@@ -282,9 +302,25 @@ def _did(trial: Trial, treatment: Treatment) -> Downstream:
             f'estimator="did" with unit needs units seen before and after in each arm; no unit changes for {lost}. '
             "Check that unit labels repeat over post."
         )
-    clustered_by_unit = trial.rows.groups is not None
-    absorbed = 0 if clustered_by_unit else trial.unit.n_groups
-    return regression_functional(within[:, spread > 1e-10], targets, names, trial.rows, n_absorbed=absorbed)
+    unit, weight = trial.unit, trial.rows.weight
+    return regression_functional(
+        within[:, spread > 1e-10],
+        targets,
+        names,
+        trial.rows,
+        absorb=lambda y: _demean(y[:, None], unit, weight)[:, 0],
+        # Effects that are nested in clusters do not use up degrees of freedom.
+        n_absorbed=0 if _nested(unit, trial.rows.groups) else unit.n_groups,
+    )
+
+
+def _nested(unit: Groups, groups: Groups | None) -> bool:
+    """Whether every unit lies in one cluster."""
+    if groups is None:
+        return False
+    cluster = np.zeros(unit.n_groups, dtype=np.intp)
+    cluster[unit.codes] = groups.codes
+    return bool(np.array_equal(cluster[unit.codes], groups.codes))
 
 
 def _demean(columns: Array, unit: Groups, weight: Array | None) -> Array:
@@ -304,9 +340,16 @@ def _aipw(
     random_state: Any,
 ) -> Downstream:
     from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.utils import check_random_state
 
     from causalkit.crossfit import CrossFitter
     from causalkit.debiasing.doubly_robust import DoublyRobustFunctional
+
+    if not isinstance(random_state, int | np.integer):
+        # One seed for every fit of this effect: each nuisance and each column must see the same folds.
+        is_generator = isinstance(random_state, np.random.Generator)
+        rng = random_state if is_generator else check_random_state(random_state)
+        random_state = int(rng.integers(2**31 - 1) if is_generator else rng.randint(2**31 - 1))
 
     return DoublyRobustFunctional(
         treatment,
@@ -316,5 +359,5 @@ def _aipw(
         outcome_model=LinearRegression() if outcome_model is None else outcome_model,
         treatment_model=LogisticRegression(max_iter=1000) if treatment_model is None else treatment_model,
         splitter=CrossFitter(cv=cv, n_jobs=n_jobs, random_state=random_state),
-        clip=warn_overlap,
+        clip=partial(warn_overlap, stacklevel=6),
     )

@@ -72,6 +72,7 @@ class Side:
 
 def check_arms(treatment: Any, treatment_unlabelled: Any, n: int, n_unlabelled: int) -> tuple[Codes, Codes, list[Any]]:
     """Codes of both samples in one numbering, and the levels."""
+    _refuse_lone_arm(treatment, treatment_unlabelled)
     coded = check_treatment(treatment, n, like="y")
     coded_u = check_treatment(
         treatment_unlabelled, n_unlabelled, name="treatment_unlabelled", like="predictions_unlabelled"
@@ -90,6 +91,23 @@ def check_arms(treatment: Any, treatment_unlabelled: Any, n: int, n_unlabelled: 
                 "every arm. Drop the arm, or compare the labels directly."
             )
     return coded.codes, coded_u.codes, here
+
+
+def _refuse_lone_arm(treatment: Any, treatment_unlabelled: Any) -> None:
+    """Name the arm without rows where one side has a single level and the other has more."""
+    import pandas as pd
+
+    sides = []
+    for values in (treatment, treatment_unlabelled):
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values).reshape(-1)
+        sides.append(pd.unique(array[~pd.isna(array)]).tolist())
+    for own, other, name, word in (
+        (*sides, "treatment", "labelled"),
+        (*sides[::-1], "treatment_unlabelled", "unlabelled"),
+    ):
+        missing = [level for level in other if level not in own]
+        if len(own) == 1 and own[0] in other and missing:
+            raise ValueError(f"{name} has no {word} row in arm {missing[0]!r}: expected {word} rows in every arm.")
 
 
 def check_sides(

@@ -223,5 +223,5 @@ def test_posterior_agrees_with_a_grid(method: str) -> None:
     assert_allclose(model.tau_[1], (mass * tau).sum(), atol=0.012)
     simple = HierarchicalCalibration().fit(f, y, sites=sites)
     assert_allclose(model.shrunk_coef_, simple.shrunk_coef_, atol=0.02)
-    known = model.effect(np.r_[0.0, 1.0], treatment=[0, 1], sites=[3, 3])
+    known = model.effect(np.r_[0.0, 0.0, 1.0, 1.0], treatment=[0, 0, 1, 1], sites=[3, 3, 3, 3])
     assert_allclose(known.estimate, np.mean(1 / model.posterior_[:, 3, 1]), rtol=1e-10)

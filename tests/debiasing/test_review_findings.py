@@ -1,0 +1,189 @@
+"""Regressions of errors that a review found: each test fails on the code as it was before."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import RandomForestRegressor
+
+from causalkit import (
+    EffectAccumulator,
+    LinearCalibration,
+    TweedieCorrection,
+    combine_imputations,
+    compare_corrections,
+    exclusion_test,
+    prediction_powered_ate,
+    validate_correction,
+)
+from causalkit.exceptions import CalibrationError
+
+
+def _calibration(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    return 0.2 + 0.6 * y + 0.5 * rng.normal(size=n), y
+
+
+def _trial(n: int = 120, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    arm = rng.integers(0, 2, n)
+    truth = 0.8 * arm + rng.normal(size=n)
+    return 0.2 + 0.6 * truth + 0.5 * rng.normal(size=n), arm
+
+
+def test_did_with_units_clustered_across_units_is_the_dummy_regression() -> None:
+    rng = np.random.default_rng(2)
+    unit = np.repeat(np.arange(60), 2)
+    post = np.tile([0, 1], 60)
+    arm = np.repeat(rng.integers(0, 2, 60), 2)
+    x = rng.normal(size=60)[unit] * 3 + 0.4 * arm * post + rng.normal(size=120)
+    groups = rng.integers(0, 15, 120)  # clusters that cut through units: unit effects must be out of the residuals
+    calibration = LinearCalibration.from_coefficients(1.0)
+    result = calibration.effect(x, treatment=arm, estimator="did", post=post, unit=unit, groups=groups)
+    design = np.column_stack([arm * post, post, unit[:, None] == np.arange(60)]).astype(float)
+    bread = np.linalg.inv(design.T @ design)
+    coef = bread @ design.T @ x
+    scores = (design @ bread)[:, 0] * (x - design @ coef)
+    sums = np.bincount(groups, weights=scores)
+    factor = 15 / 14 * 119 / (120 - 62)
+    np.testing.assert_allclose(result.estimate, coef[0], rtol=1e-10)
+    np.testing.assert_allclose(result.cov[0, 0], factor * (sums**2).sum(), rtol=1e-10)
+
+
+def test_horvitz_thompson_keeps_the_intercept_in_band_and_sensitivity() -> None:
+    f, y = _calibration()
+    f /= 2  # b differs from one, so that the band has its third row
+    x, arm = _trial()
+    shifted = x + 5.0  # the estimator of a constant is not zero, so that m and a matter
+    calibration = LinearCalibration().fit(f + 5.0, y)
+    result = calibration.effect(shifted, treatment=arm, estimator="horvitz_thompson", propensity=np.full(120, 0.5))
+    weights = (2 * arm - 1) / 0.5 / 120
+    a, b = (lambda fit: (fit[1], fit[0]))(np.polyfit(f + 5.0, y, 1))
+    recalibrated = weights.sum() * a + b * (weights @ shifted)
+    band = result.band.set_index("assumption")["estimate"]
+    np.testing.assert_allclose(band["surrogacy, recalibrated"], recalibrated, rtol=1e-10)
+    curve = result.sensitivity([0.0, 1.0])
+    np.testing.assert_allclose(curve["estimate"], [result.estimate[0], recalibrated], rtol=1e-10)
+    np.testing.assert_allclose(curve["se"].iloc[1], result.band.set_index("assumption")["se"].iloc[2], rtol=1e-10)
+
+
+def test_sensitivity_gradient_of_horvitz_thompson_by_differences() -> None:
+    f, y = _calibration()
+    x, arm = _trial()
+    result = (
+        LinearCalibration()
+        .fit(f, y)
+        .effect(x, treatment=arm, estimator="horvitz_thompson", propensity=np.full(120, 0.5))
+    )
+    c = ((2 * arm - 1) / 0.5 / 120).sum()
+    lines = result.lines
+    point = np.array(
+        [result.naive.estimate[0], lines.intercept, lines.slope, lines.berkson_intercept, lines.berkson_slope]
+    )
+
+    def value(v: np.ndarray) -> float:
+        tau, m, k, a, b = v
+        return (tau - c * (m + 0.3 * (-a / b - m))) / (k + 0.3 * (1 / b - k))
+
+    gradient = [(value(point + h) - value(point - h)) / 2e-6 for h in 1e-6 * np.eye(5)]
+    expected = np.sqrt(gradient @ result.joint_cov @ gradient)
+    np.testing.assert_allclose(result.sensitivity([0.3])["se"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["difference", "hajek", "horvitz_thompson", "ols", "aipw", "did"])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_arms_without_two_rows_of_weight_are_refused(estimator: str, rows: int) -> None:
+    calibration = LinearCalibration().fit(*_calibration())
+    x, arm = _trial()
+    weight = np.where(arm == 1, 0.0, 1.0)
+    weight[np.flatnonzero(arm == 1)[:rows]] = 1.0
+    extra = {
+        "confounders": np.random.default_rng(0).normal(size=(120, 1)) if estimator != "did" else None,
+        "post": np.tile([0, 1], 60) if estimator == "did" else None,
+    }
+    with pytest.raises(ValueError, match=r"treatment level 1 has (no weight|1 row)"):
+        calibration.effect(x, treatment=arm, estimator=estimator, sample_weight=weight, **extra)
+
+
+def test_accumulator_refuses_an_arm_of_one_row() -> None:
+    calibration = LinearCalibration().fit(*_calibration())
+    accumulator = EffectAccumulator(calibration).update([0.1, 0.2, 0.3], [0, 0, 1])
+    with pytest.raises(ValueError, match="one row"):
+        accumulator.result()
+
+
+def test_aipw_without_a_seed_uses_one_split_for_estimate_and_band() -> None:
+    calibration = LinearCalibration().fit(*_calibration())
+    x, arm = _trial()
+    result = calibration.effect(
+        x,
+        treatment=arm,
+        estimator="aipw",
+        confounders=np.random.default_rng(3).normal(size=(120, 2)),
+        outcome_model=RandomForestRegressor(5, random_state=0),
+    )
+    exclusion = result.band.iloc[1]
+    np.testing.assert_allclose(exclusion["estimate"], result.estimate[0], rtol=1e-10)
+    np.testing.assert_allclose(exclusion["se"], result.std_error[0], rtol=1e-10)
+
+
+def test_bootstrap_does_not_forget_unlabelled_predictions() -> None:
+    f, y = _calibration()
+    x, arm = _trial()
+    correction = TweedieCorrection(n_knots=3).fit(f, y, unlabelled_predictions=_calibration(1000, 5)[0])
+    with pytest.raises(ValueError, match="n_bootstrap is not available with unlabelled_predictions"):
+        correction.effect(x, treatment=arm, n_bootstrap=20)
+
+
+def test_exclusion_test_refuses_a_treatment_that_is_the_binary_truth() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300).astype(float)
+    with pytest.raises(CalibrationError, match="collinear with y"):
+        exclusion_test(0.2 + 0.5 * y + 0.1 * rng.normal(size=300), y, treatment=y)
+
+
+def test_exclusion_test_finds_no_evidence_in_a_perfect_fit() -> None:
+    y = np.random.default_rng(0).normal(size=300)
+    frame = exclusion_test(y, y, treatment=np.tile([0, 1], 150))
+    assert (frame["pvalue"] == 1.0).all()
+
+
+def test_compare_corrections_with_perfect_predictions() -> None:
+    _, y = _calibration()
+    x, arm = _trial()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = compare_corrections(x, treatment=arm, calibration_predictions=y, calibration_y=y)
+    assert frame.attrs["break_even_share"] == pytest.approx(0.5)
+
+
+def test_compare_corrections_needs_unlabelled_rows() -> None:
+    f, y = _calibration()
+    x, arm = _trial()
+    with pytest.raises(ValueError, match="labelled marks 120 of 120"):
+        compare_corrections(x, treatment=arm, calibration_predictions=f, calibration_y=y, y=x)
+
+
+def test_labels_in_one_arm_only_name_the_other_arm() -> None:
+    x, arm = _trial()
+    with pytest.raises(ValueError, match="no labelled row in arm 1"):
+        prediction_powered_ate(
+            x[:30], x[:30], treatment=np.zeros(30), predictions_unlabelled=x, treatment_unlabelled=arm
+        )
+
+
+def test_combine_imputations_of_nothing() -> None:
+    with pytest.raises(ValueError, match="two or more"):
+        combine_imputations([], [])
+
+
+def test_validate_correction_with_fewer_groups_than_folds() -> None:
+    f, y = _calibration()
+    with pytest.warns(UserWarning, match="3 clusters"):
+        frame = validate_correction(LinearCalibration(), f, y, n_bins=3, groups=np.arange(400) % 3)
+    assert isinstance(frame, pd.DataFrame)
+    assert np.isfinite(frame["bias"]).all()
