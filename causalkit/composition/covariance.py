@@ -152,7 +152,9 @@ def log_ratio_covariance(X: Any, sample_weight: Any = None) -> Array:
 
 
 def variation_matrix(X: Any, sample_weight: Any = None) -> Array:
-    r"""Variances of all log-ratios, :math:`\tau_{ij} = \mathrm{var}\log(x_i/x_j) = \gamma_{ii}+\gamma_{jj}-2\gamma_{ij}`.
+    r"""Variances of all log-ratios.
+
+    .. math:: \tau_{ij} = \mathrm{var}\log(x_i/x_j) = \gamma_{ii}+\gamma_{jj}-2\gamma_{ij} .
 
     Parameters
     ----------

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from causalkit.composition.shrinkage import Shrunk
 
-__all__ = ["DensePrecision", "FactoredPrecision", "Precision", "dense_precision", "factored_precision", "shrunk_precision"]
+__all__ = [
+    "DensePrecision",
+    "FactoredPrecision",
+    "Precision",
+    "dense_precision",
+    "factored_precision",
+    "shrunk_precision",
+]
 
 Array = NDArray[np.float64]
 Index = slice | NDArray[np.intp]

@@ -31,7 +31,9 @@ class Shrunk:
     rows : ndarray, shape (n, D)
         Z; for moments without rows, a square root of Z'Z.
     variances : ndarray, shape (D,)
-        v of the independent basis behind the closure null.
+        Variances of the independent basis behind the closure null (v* for "basis").
+    sampling_variances : ndarray, shape (D,)
+        v before its own shrinkage, from which independent data sets are simulated.
     projected : bool
         Whether the composition's precision is M⁻¹ less its projection on 1 (not for "logratio").
     """
@@ -41,6 +43,7 @@ class Shrunk:
     scale: Array
     rows: Array
     variances: Array
+    sampling_variances: Array
     projected: bool = True
 
 
@@ -117,7 +120,7 @@ def _correlation_shrinkage(
     lam = correlation_intensity(z, w) if intensity is None else intensity
     lam_var = variance_intensity(x, w, v, h1) if variance is None else variance
     shrunk = lam_var * np.median(v) + (1 - lam_var) * v
-    return Shrunk(lam, lam_var, np.sqrt(shrunk), np.sqrt(h1 * w)[:, None] * z, shrunk, projected)
+    return Shrunk(lam, lam_var, np.sqrt(shrunk), np.sqrt(h1 * w)[:, None] * z, shrunk, v, projected)
 
 
 def _invariant(data: CentredLogs, intensity: float | None) -> Shrunk:
@@ -127,7 +130,7 @@ def _invariant(data: CentredLogs, intensity: float | None) -> Shrunk:
     v = basis_variances(gamma_diagonal)
     rows = np.sqrt(h1 * w)[:, None] * data.clr / np.sqrt(v)
     lam = invariant_intensity(data.clr, w, v, h1, rows) if intensity is None else intensity
-    return Shrunk(lam, 0.0, np.sqrt(v), rows, v)
+    return Shrunk(lam, 0.0, np.sqrt(v), rows, v, v)
 
 
 def invariant_intensity(c: Array, weight: Array, v: Array, h1: float, rows: Array) -> float:
@@ -150,12 +153,7 @@ def invariant_intensity(c: Array, weight: Array, v: Array, h1: float, rows: Arra
     aa, bb, ab = float(a @ a), float(b @ b), float(d)
     # Squared norm of T/√(vv') and its inner product with Z'Z.
     norm_target = (
-        d
-        + 2 * (aa * bb + ab**2) / d**2
-        + total**2 * bb**2
-        - 4 * ab / d
-        + 2 * total * bb
-        - 4 * total * ab * bb / d
+        d + 2 * (aa * bb + ab**2) / d**2 + total**2 * bb**2 - 4 * ab / d + 2 * total * bb - 4 * total * ab * bb / d
     )
     za, zb = rows @ a, rows @ b
     inner = float(np.sum(rows * rows)) - 2 * float(za @ zb) / d + total * float(zb @ zb)
@@ -175,19 +173,38 @@ def _scaled_identity(data: CentredLogs, method: str, intensity: float | None) ->
     if intensity is None:
         scaled = np.sqrt(w)[:, None] * data.clr
         outer = scaled @ scaled.T
-        squares, trace = float(np.sum(outer * outer)), float(np.trace(outer))
         norms = np.einsum("ij,ij->i", data.clr, data.clr)
-        n, p = 1 / float(w @ w), d - 1
-        if method == "ledoit_wolf":
-            beta = float(w @ w) * (float(w @ norms**2) - squares) / p
-            delta = (squares - trace**2 / p) / p
-            intensity = 1.0 if delta <= 0 else _clip(min(beta, delta) / delta)
-        else:
-            alpha, mean = squares / p**2, trace / p
-            numerator = alpha + mean**2
-            denominator = (n + 1.0) * (alpha - mean**2 / p)
-            intensity = 1.0 if denominator <= 0 else _clip(numerator / denominator)
-    return Shrunk(intensity, 0.0, np.full(d, np.sqrt(mu)), rows / np.sqrt(mu), np.full(d, mu))
+        intensity = identity_intensity(
+            method, float(np.sum(outer * outer)), float(np.trace(outer)), float(w @ norms**2), data.n_effective, d
+        )
+    return Shrunk(intensity, 0.0, np.full(d, np.sqrt(mu)), rows / np.sqrt(mu), np.full(d, mu), np.full(d, mu))
+
+
+def identity_intensity(
+    method: str, squares: float, trace: float, mean_fourth_norm: float, n: float, n_parts: int
+) -> float:
+    """Ledoit-Wolf or oracle-approximating λ on D - 1 dimensions.
+
+    Parameters
+    ----------
+    method : {"ledoit_wolf", "oas"}
+    squares, trace : float
+        Squared norm and trace of Σw cc'.
+    mean_fourth_norm : float
+        Σw‖c‖⁴.
+    n : float
+        Effective sample size.
+    n_parts : int
+        D.
+    """
+    p = n_parts - 1
+    if method == "ledoit_wolf":
+        beta = (mean_fourth_norm - squares) / (n * p)
+        delta = (squares - trace**2 / p) / p
+        return 1.0 if delta <= 0 else _clip(min(beta, delta) / delta)
+    alpha, mean = squares / p**2, trace / p
+    denominator = (n + 1.0) * (alpha - mean**2 / p)
+    return 1.0 if denominator <= 0 else _clip((alpha + mean**2) / denominator)
 
 
 def closure_null(variances: Array) -> Array:
