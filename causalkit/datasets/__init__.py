@@ -1,10 +1,26 @@
 """Data: shipped files, files that you provide, and simulated designs that return their truth.
 
 Every simulated design takes ``random_state``, documents the order of its draws, cites its source and
-returns a :class:`SimulatedMap`: a calibration sample, a trial, the true effect, and the values that
-estimators have in the population.
+returns the sample together with its truth: maps return a :class:`SimulatedMap` (a calibration sample, a
+trial, the true effect, and the values that estimators have in the population), compositions a
+:class:`LogisticNormalSample`.
 """
 
+from causalkit.datasets.composition_designs import (
+    CompositionNetwork,
+    LogisticNormalSample,
+    make_composition_network,
+    make_logistic_normal,
+)
+from causalkit.datasets.composition_tables import (
+    fetch_american_gut,
+    fetch_gemas_soil,
+    fetch_roman_glass_cups,
+    fetch_soil_otu,
+    fetch_yeast_absolute,
+    load_expenditure_shares,
+    load_school_shares,
+)
 from causalkit.datasets.data_files import cache_directory, fetch, find_shipped
 from causalkit.datasets.gaussian_maps import (
     DifferentialMap,
@@ -21,7 +37,9 @@ from causalkit.datasets.tables import load_cora, load_diabetes_map, load_income_
 from causalkit.datasets.tilting import TiltedArms, tilt_arms
 
 __all__ = [
+    "CompositionNetwork",
     "DifferentialMap",
+    "LogisticNormalSample",
     "MixtureMapTruth",
     "PanelMap",
     "PaperMap",
@@ -30,14 +48,23 @@ __all__ = [
     "TiltedArms",
     "cache_directory",
     "fetch",
+    "fetch_american_gut",
+    "fetch_gemas_soil",
+    "fetch_roman_glass_cups",
+    "fetch_soil_otu",
+    "fetch_yeast_absolute",
     "find_shipped",
     "heteroscedastic_map_bias",
     "load_cora",
     "load_diabetes_map",
+    "load_expenditure_shares",
     "load_income_map",
+    "load_school_shares",
+    "make_composition_network",
     "make_differential_map",
     "make_gaussian_map",
     "make_heteroscedastic_map",
+    "make_logistic_normal",
     "make_mixture_map",
     "make_panel_map",
     "make_paper_map",

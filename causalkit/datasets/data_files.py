@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from causalkit.exceptions import DataNotFoundError
+from causalkit.exceptions import DataNotFoundError, DatasetNotFoundError
 
-__all__ = ["cache_directory", "data_override", "fetch", "find_shipped"]
+__all__ = ["cache_directory", "data_override", "fetch", "find_provided", "find_shipped"]
 
 CHUNK_BYTES = 1 << 18
 _PACKAGE = Path(__file__).resolve().parent
@@ -91,6 +91,59 @@ def find_shipped(filename: str) -> Path:
     raise DataNotFoundError(
         f"{filename} was not found. Looked in:{looked}\n"
         "Reinstall the package, or put the file into a folder and name that folder in CAUSALKIT_DATA."
+    )
+
+
+def _checkout_neighbour() -> Path | None:
+    """Return ``shared/data`` beside a checkout of the sources; an installed package has none."""
+    root = _PACKAGE.parents[1]
+    return root.parent / "shared" / "data" if (root / "pyproject.toml").is_file() else None
+
+
+def find_provided(filename: str, *, sha256: str, origin: str, data_home: str | os.PathLike[str] | None = None) -> Path:
+    """Find a file that its licence keeps out of the library and that the user provides; never downloads.
+
+    Parameters
+    ----------
+    filename : str
+        Plain name of the file.
+    sha256 : str
+        Expected SHA-256 of the file.
+    origin : str
+        Sentence for the message that says where the data come from.
+    data_home : str or path, optional
+        Folder to look into first.
+
+    Returns
+    -------
+    Path
+        First hit in: ``data_home``, the folder named by ``CAUSALKIT_DATA``, ``shared/data`` beside a checkout.
+
+    Raises
+    ------
+    ValueError
+        If ``filename`` names a folder.
+    DatasetNotFoundError
+        If no folder has it, or the first that has it holds a file with another checksum.
+    """
+    _check_filename(filename)
+    named = None if data_home is None else Path(data_home).expanduser()
+    places = [("data_home", named), ("CAUSALKIT_DATA", data_override()), ("beside the checkout", _checkout_neighbour())]
+    for _, folder in places:
+        if folder is None or not (folder / filename).is_file():
+            continue
+        got = _sha256(folder / filename)
+        if got == sha256:
+            return folder / filename
+        raise DatasetNotFoundError(
+            f"{folder / filename} has the wrong checksum: expected sha256 {sha256}, got {got}. It is another version "
+            f"of the data, or damaged. {origin} Replace the file, or read your own version with pandas."
+        )
+    looked = "".join(f"\n  - {folder or 'not given'} ({place})" for place, folder in places)
+    raise DatasetNotFoundError(
+        f"{filename} was not found. Looked in:{looked}\n"
+        f"It does not ship with the library, because of its licence, and nothing is downloaded. {origin} Save it as "
+        f"{filename} in a folder, and pass data_home=folder or name the folder in CAUSALKIT_DATA."
     )
 
 
