@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 from causalkit.demo.content import Figure
 from causalkit.exceptions import MissingDependencyError
@@ -52,7 +53,7 @@ def _png(figure: Figure, colours: dict[str, str], background: str) -> bytes:
 
     text = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
     line = ("axes.edgecolor", "xtick.color", "ytick.color")
-    settings = {
+    settings: Any = {
         **dict.fromkeys(text, colours["text"]),
         **dict.fromkeys(line, colours["line"]),
         "axes.facecolor": "none",

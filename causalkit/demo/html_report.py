@@ -15,6 +15,7 @@ from causalkit.demo.terminal import format_columns
 
 __all__ = ["html_report"]
 
+_PIXELS_PER_INCH = 82
 _STYLE = """
 :root { color-scheme: light dark; --back: #f5f6f8; --card: #ffffff; --text: #1c2330; --soft: #5b6472;
   --line: #d9dde3; --accent: #0072b2; --tint: #e9f2f9; --note: #fdf3e7; --note-line: #d55e00; }
@@ -35,7 +36,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .85rem .28rem 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { color: var(--soft); font-weight: 600; white-space: nowrap; } .number { text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 9rem; }
+td:first-child { white-space: nowrap; } .number { text-align: right; white-space: nowrap; }
 figure { margin: 1.2rem 0 .4rem; } img { max-width: 100%; height: auto; display: block; }
 figcaption, .note { color: var(--soft); font-size: .86rem; margin: .4rem 0; max-width: 48rem; }
 .reading { background: var(--tint); border-left: 3px solid var(--accent); padding: .55rem .9rem; margin-top: 1.1rem; }
@@ -134,10 +136,12 @@ def _table(table: Table) -> str:
 
 def _figure(rendered: RenderedFigure) -> str:
     caption = escape(rendered.figure.caption)
+    # The same scale for every figure, so that their letters are of one size.
+    width = round(_PIXELS_PER_INCH * rendered.figure.size[0])
     light, dark = (f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in (rendered.light, rendered.dark))
     return (
         f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{caption}"></picture><figcaption>{caption}</figcaption></figure>\n'
+        f'<img src="{light}" width="{width}" alt="{caption}"></picture><figcaption>{caption}</figcaption></figure>\n'
     )
 
 

@@ -34,7 +34,8 @@ def run_step(step: Step) -> Section:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         section = step.run()
-    own, others = [], []
+    own: list[warnings.WarningMessage] = []
+    others: list[warnings.WarningMessage] = []
     for item in caught:
         (own if _is_ours(item.category) else others).append(item)
     for item in others:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Terminal", "format_columns", "format_number"]
 
 _WIDTH = 110
+_TOGETHER = ("truth", "estimate", "std. error", "naive", "pooled", "new site", "lower", "upper")
 
 
 class Terminal:
@@ -39,7 +40,9 @@ class Terminal:
 
     def line(self, text: str = "") -> None:
         """One line, shown at once."""
-        self.stream.write(text + "\n")
+        # A terminal that knows fewer characters shows question marks rather than ending the run.
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(text.encode(encoding, errors="replace").decode(encoding) + "\n")
         self.stream.flush()
 
     def progress(self, text: str) -> None:
@@ -90,27 +93,38 @@ def format_number(value: float, decimals: int | None = None) -> str:
     if decimals is None:
         decimals = _decimals(abs(value))
     text = f"{value:,.{decimals}f}"
-    return text[1:] if text.startswith("-") and not any(digit in text for digit in "123456789") else text
+    if text.startswith("-"):
+        return "−" + text[1:] if any(digit in text for digit in "123456789") else text[1:]
+    return text
 
 
 def _decimals(size: float) -> int:
     return 4 if size == 0 else int(np.clip(3 - math.floor(math.log10(size)), 0, 4))
 
 
+def _column_decimals(values: Any) -> int:
+    numbers = np.abs(values.to_numpy(dtype=float))
+    numbers = numbers[np.isfinite(numbers)]
+    return _decimals(float(numbers.max())) if len(numbers) else 0
+
+
 def format_columns(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as text: one number of decimals per column, yes and no for booleans.
 
-    A column named ``p`` is shown as a p-value, with "< 0.0001" where it is smaller.
+    The columns of an estimate and its interval share their decimals. A column named ``p`` is shown as a
+    p-value, with "< 0.0001" where it is smaller, and coverage with two decimals.
     """
     out = {}
+    together = [name for name in frame.columns if name in _TOGETHER]
+    shared = _column_decimals(frame[together]) if together else 0
     for name in frame.columns:
         column = frame[name]
         kind = column.dtype.kind
         if name == "p":
             texts = ["< 0.0001" if value < 1e-4 else format_number(value, 4) for value in column]
         elif kind == "f":
-            finite = np.abs(column.to_numpy()[np.isfinite(column.to_numpy())])
-            decimals = _decimals(float(finite.max())) if len(finite) else 0
+            decimals = shared if name in _TOGETHER else _column_decimals(column)
+            decimals = 2 if name.startswith("coverage") else decimals
             texts = [format_number(value, decimals) for value in column]
         elif kind in "iu":
             texts = [f"{value:,}" for value in column]

@@ -86,7 +86,7 @@ def amount(value: float) -> str:
 
     size = abs(value)
     decimals = 3 if size == 0 else int(np.clip(2 - np.floor(np.log10(size)), 0, 4))
-    return format_number(value, decimals).replace("-", "−")
+    return format_number(value, decimals)
 
 
 def yes(value: bool) -> str:

@@ -32,9 +32,10 @@ def section(data: RealMap, settings: Settings) -> Section:
     """Compare at several shares of labels, and with the break-even share."""
     drawn = tilted_trial(data, "smooth", settings.random_state)
     frames = {share: _compare(drawn, share, settings.random_state) for share in _SHARES}
-    errors = pd.DataFrame(
-        {share: frame.droplevel("effect")["se"].loc[["LinearCalibration", "PPI++"]] for share, frame in frames.items()}
-    )
+    errors = {
+        method: np.array([float(_row(frame, method)["se"]) for frame in frames.values()])
+        for method in ("LinearCalibration", "PPI++")
+    }
     break_even = float(next(iter(frames.values())).attrs["break_even_share"])
     tables = tuple(
         Table(f"{100 * share:.0f} % of the trial labelled at random", _table(frames[share], drawn.truth))
@@ -86,12 +87,16 @@ def _table(frame: pd.DataFrame, truth: float) -> pd.DataFrame:
     )
 
 
-def _figure(errors: pd.DataFrame, break_even: float) -> Figure:
+def _row(frame: pd.DataFrame, method: str) -> Any:
+    return frame.droplevel("effect").loc[method]
+
+
+def _figure(errors: dict[str, Any], break_even: float) -> Figure:
     def draw(canvas: Any) -> None:
         ax = canvas.subplots()
-        shares = 100 * errors.columns.to_numpy(dtype=float)
+        shares = 100 * np.array(_SHARES)
         for name, colour in (("LinearCalibration", "corrected"), ("PPI++", "naive")):
-            ax.plot(shares, errors.loc[name], "o-", color=COLOURS[colour], label=_NAMES[name])
+            ax.plot(shares, errors[name], "o-", color=COLOURS[colour], label=_NAMES[name])
         ax.axvline(100 * break_even, color=COLOURS["accent"], ls="--", lw=1.2, label="break-even share")
         ax.set(xlabel="share of the trial labelled, %", ylabel="standard error", title="Precision by share of labels")
         ax.set_ylim(bottom=0)
@@ -105,17 +110,17 @@ def _figure(errors: pd.DataFrame, break_even: float) -> Figure:
     return Figure("labels", caption, draw)
 
 
-def _readings(errors: pd.DataFrame, break_even: float, frames: dict[float, pd.DataFrame], truth: float) -> list[str]:
-    better = [share for share in errors.columns if errors.loc["PPI++", share] < errors.loc["LinearCalibration", share]]
+def _readings(errors: dict[str, Any], break_even: float, frames: dict[float, pd.DataFrame], truth: float) -> list[str]:
+    better = np.array(_SHARES)[errors["PPI++"] < errors["LinearCalibration"]]
     found = (
         f"PPI++ has the smaller standard error from {100 * min(better):.0f} % on, of the shares tried"
-        if better
+        if len(better)
         else "PPI++ has the larger standard error at every share tried"
     )
-    powered = {share: frame.droplevel("effect").loc["PPI++"] for share, frame in frames.items() if share in _SHOWN}
+    powered = {share: _row(frames[share], "PPI++") for share in _SHOWN}
     return [
         f"Break-even share in theory, for an endless calibration sample: {100 * break_even:.0f} %. Here, {found} "
-        f"({', '.join(f'{100 * share:.0f}' for share in errors.columns)} %).",
+        f"({', '.join(f'{100 * share:.0f}' for share in _SHARES)} %).",
         "The prediction-powered interval covers the truth: "
         + ", ".join(
             f"{yes(bool(row['lower'] <= truth <= row['upper']))} at {100 * share:.0f} % labelled"

@@ -118,7 +118,7 @@ def _summary(repeated: dict[str, list[_Repetition]], data: SimulatedMap) -> pd.D
                 "std. deviation": values.std(ddof=1),
                 "mean std. error": se.mean(),
                 "coverage": (error <= _Z * se).mean(),
-                "coverage without calibration noise": (error <= _Z * sampling).mean(),
+                "coverage, no calibration noise": (error <= _Z * sampling).mean(),
             }
         )
     return pd.DataFrame(records)
@@ -153,7 +153,7 @@ def _figures(tweedie: TweedieCorrection, estimates: list[Estimate], truth: float
 
 
 def _readings(summary: pd.DataFrame, data: SimulatedMap, repetitions: int) -> list[str]:
-    frame = summary.set_index("method")
+    frame: Any = summary.set_index("method")
     corrected = frame.drop(index="naive")
     low, _ = _binomial_band(repetitions)
     best = (corrected["mean"] - data.effect).abs().idxmin()
@@ -166,7 +166,7 @@ def _readings(summary: pd.DataFrame, data: SimulatedMap, repetitions: int) -> li
         + (", ".join(right) if right else "none of the corrections")
         + ". Leaving out the calibration noise takes it from "
         + "; ".join(
-            f"{row['coverage']:.2f} to {row['coverage without calibration noise']:.2f} ({name})"
+            f"{row['coverage']:.2f} to {row['coverage, no calibration noise']:.2f} ({name})"
             for name, row in corrected.iterrows()
         )
         + ".",

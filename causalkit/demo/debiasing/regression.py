@@ -65,12 +65,12 @@ def _table(published: Any, params: Any, vcov: Any, fitted: Any, true: Any) -> pd
 
 
 def _readings(table: pd.DataFrame, params: Any, fitted: Any) -> list[str]:
-    row = table.set_index("coefficient").loc["treated"]
+    by_name: Any = table.set_index("coefficient")
+    row = by_name.loc["treated"]
     apart = float(np.abs(params.to_numpy() - np.asarray(fitted.statsmodels.params)).max())
     ratio = row["s.e. correct_vcov"] / row["s.e. raw"]
     lower, upper = (row["correct_vcov"] + sign * _Z * row["s.e. correct_vcov"] for sign in (-1, 1))
     others = [name for name in table["coefficient"] if name not in ("treated", "Intercept")]
-    by_name = table.set_index("coefficient")
     covered = {
         name: abs(by_name.loc[name, "correct_vcov"] - by_name.loc[name, "on the truth"])
         <= _Z * np.hypot(by_name.loc[name, "s.e. correct_vcov"], by_name.loc[name, "s.e. truth"])
@@ -80,7 +80,7 @@ def _readings(table: pd.DataFrame, params: Any, fitted: Any) -> list[str]:
         f"Treatment: raw {amount(row['raw'])}, corrected {amount(row['correct_vcov'])} [{amount(lower)}, "
         f"{amount(upper)}], on the truth {amount(row['on the truth'])}; the interval covers it: "
         f"{yes(lower <= row['on the truth'] <= upper)}. Its standard error is {ratio:.2f} times the raw one.",
-        f"The two ways agree: coefficients differ by at most {apart:.1e}.",
+        f"Largest difference between the coefficients of the two ways: {apart:.1e}.",
         "The arms were made so that exclusion holds for the treatment; nobody promised it for the covariates. "
         "Corrected and true coefficient agree within sampling noise: "
         + ", ".join(f"{name} {yes(bool(ok))}" for name, ok in covered.items())

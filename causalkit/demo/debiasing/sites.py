@@ -66,7 +66,7 @@ def _real(data: RealMap, settings: Settings) -> tuple[Rows, list[_Study], str]:
     rng = np.random.default_rng(settings.random_state)
     calibration = data.calibration.sample(_N_CALIBRATION, rng)
     names, counts = np.unique(np.asarray(calibration.sites), return_counts=True)
-    calibration = calibration.take(np.isin(calibration.sites, names[counts >= _MINIMUM_ROWS]))
+    calibration = calibration.take(np.isin(np.asarray(calibration.sites), names[counts >= _MINIMUM_ROWS]))
     largest = names[np.argsort(-counts, kind="stable")][:_N_STUDIES]
     studies = []
     for site in largest:
@@ -86,7 +86,8 @@ def _simulated(settings: Settings) -> tuple[Rows, list[_Study], str]:
     studies = []
     for number, seed in enumerate(np.random.SeedSequence(settings.random_state).spawn(_N_STUDIES), start=1):
         drawn = make_site_map(random_state=np.random.default_rng(seed))
-        calibration = Rows(drawn.calibration_predictions, drawn.calibration_y, {}, None, drawn.calibration_sites)
+        names = np.array([f"site {site + 1:02d}" for site in drawn.calibration_sites.tolist()])
+        calibration = Rows(drawn.calibration_predictions, drawn.calibration_y, {}, sites=names)
         studies.append(_Study(f"draw {number}", calibration, drawn.predictions, drawn.treatment, drawn.effect))
     text = (
         f"The diabetes data have no sites, so these are simulated: 20 sites of 60 rows whose slopes vary, and a trial "
@@ -113,11 +114,10 @@ def _analyse(study: _Study) -> _Analysed:
     rows = study.calibration
     pooled = LinearCalibration().fit(rows.predictions, rows.y).effect(study.predictions, treatment=study.treatment)
     fitted = HierarchicalCalibration().fit(rows.predictions, rows.y, sites=rows.sites)
-    new_site = np.repeat("left out", len(study.treatment)) if rows.sites is None or rows.sites.dtype.kind == "U" else (
-        np.full(len(study.treatment), -1)
-    )  # fmt: skip
+    new_site = np.repeat("left out", len(study.treatment))
     result = fitted.effect(study.predictions, treatment=study.treatment, sites=new_site)
     parts = result.variance_parts.iloc[0]
+    transport = 100 * float(parts["transport"] / parts.sum())
     one = estimate_of("linear calibration, pooled", pooled)
     two = estimate_of("hierarchical, new site", result)
     record = {
@@ -130,9 +130,9 @@ def _analyse(study: _Study) -> _Analysed:
         "lower": two.lower,
         "upper": two.upper,
         "new site covers": two.covers(study.truth),
-        "transport, % of variance": 100 * float(parts["transport"] / parts.sum()),
+        "transport, % of variance": transport,
     }
-    return _Analysed(study.truth, one, two, record["transport, % of variance"], record)
+    return _Analysed(study.truth, one, two, transport, record)
 
 
 def _spread_table(spread: pd.DataFrame) -> pd.DataFrame:
@@ -191,9 +191,9 @@ def _readings(spread: pd.DataFrame, rows: list[_Analysed]) -> Iterator[str]:
     truths = [row.truth for row in rows]
     shares = np.median([row.transport_share for row in rows])
     yield (
-        f"Slopes within sites ({spread.attrs['within']:.2f}) and between site means ({spread.attrs['between']:.2f}) "
-        "are not the same number: calibrate at the level at which the treatment varies. The slope of a new site lies "
-        f"in [{low:.2f}, {high:.2f}]."
+        f"Slope within sites {spread.attrs['within']:.2f}, between site means {spread.attrs['between']:.2f}: the one "
+        "to use is that of the level at which the treatment varies. The 95 % interval "
+        f"for the slope of a new site is [{low:.2f}, {high:.2f}]."
     )
     yield (
         f"Trials in left-out sites: the pooled interval covers the truth in "

@@ -72,7 +72,7 @@ def _readings(fitted: LinearCalibration, clustered: LinearCalibration | None) ->
     if clustered is not None:
         ratio = float((clustered.cov_[0, 0] / fitted.cov_[0, 0]) ** 0.5)
         lines.append(
-            f"Rows near each other share their errors: the standard error of k is {amount(ratio)} times as large when "
-            "1° cells, not rows, are taken to be independent."
+            f"The standard error of k is {amount(ratio)} times as large when 1° cells, not rows, are taken to be "
+            "independent."
         )
     return lines
