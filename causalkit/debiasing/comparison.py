@@ -42,11 +42,12 @@ def debiased_effect(
     calibration_groups: Any = None,
     shared_groups: bool = False,
 ) -> DebiasedEffect:
-    """Effect on the true outcome from a trial with predictions and a calibration sample, in one call.
+    r"""Effect on the true outcome from a trial with predictions and a calibration sample, in one call.
 
-    Fits ``correction`` on the calibration sample and returns its ``effect`` in the trial. The estimand,
-    formulas and assumptions are those of the correction; the band of the result holds the naive estimate
-    and linear calibration whichever correction is used.
+    Fits ``correction`` on the calibration sample and returns its ``effect`` in the trial: the downstream
+    estimator applied to :math:`g(\hat Y)`, :math:`E[g(\hat Y)\mid Y] = Y`. The formulas and assumptions are
+    those of the correction, exclusion first of all; the band of the result holds the naive estimate and
+    linear calibration whichever correction is used. Outcome: corrected map; covariate: raw map.
 
     Parameters
     ----------
@@ -60,10 +61,18 @@ def debiased_effect(
         Unfitted; cloned. Default :class:`LinearCalibration`.
     estimator : str, default="difference"
         As in ``effect``.
-    confounders, propensity, sites, sample_weight, groups
-        Of the trial, as in ``effect``.
-    calibration_sites, calibration_weight, calibration_groups : array-like, shape (n_c,), optional
-        Of the calibration sample.
+    confounders : array-like, shape (n, p), optional
+        Covariates of the trial rows, as in ``effect``.
+    propensity : array-like, shape (n,) or (n, L), optional
+        Known treatment probabilities.
+    sites : array-like, shape (n,), optional
+        Site of each trial row, for :class:`HierarchicalCalibration`.
+    calibration_sites : array-like, shape (n_c,), optional
+        Site of each calibration row.
+    sample_weight, groups : array-like, shape (n,), optional
+        Weights and clusters of the trial rows.
+    calibration_weight, calibration_groups : array-like, shape (n_c,), optional
+        The same of the calibration rows.
     shared_groups : bool, default=False
         Whether equal group labels in the two samples are the same cluster.
 
@@ -162,6 +171,11 @@ def compare_corrections(
     ------
     ValueError
         For labels without a mask of the right length, or arms without labels.
+
+    References
+    ----------
+    Pettersson, Jerzak & Daoud 2026, AAAI, doi 10.1609/aaai.v40i46.41258; Angelopoulos, Duchi & Zrnic 2023,
+    arXiv 2311.01453 (PPI++); Kluger et al. 2025, arXiv 2501.18577 (predict-then-debias).
 
     Examples
     --------

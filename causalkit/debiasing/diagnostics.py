@@ -277,6 +277,10 @@ def validate_correction(
         ``kind`` ("bin" or "contrast"), ``label``, ``y_mean`` (mean truth of the bin, or the true
         contrast), ``n``, ``bias``, ``se``, ``naive_bias``.
 
+    References
+    ----------
+    The identity is that of Pettersson, Jerzak & Daoud 2026, doi 10.1609/aaai.v40i46.41258; the check is ours.
+
     Examples
     --------
     >>> import numpy as np
@@ -359,7 +363,11 @@ def _clustered_se(parts: Array, codes: NDArray[np.intp] | None) -> float:
 
 
 def slope_heterogeneity(predictions: Any, y: Any, *, sites: Any, groups: Any = None) -> pd.DataFrame:
-    """Calibration slopes by site, raw and shrunk, with the spread over sites.
+    r"""Calibration slopes by site, raw and shrunk, with the spread over sites.
+
+    :math:`\hat k_s \sim N(k_s, v_s)`, :math:`k_s \sim N(\mu, \tau^2)` with
+    :math:`\tau^2 = \max(0, (Q - S + 1)/C)`, :math:`w = 1/v`, :math:`Q = \sum w(\hat k_s - \hat\mu_w)^2`,
+    :math:`C = \sum w - \sum w^2/\sum w`. Assumes exchangeable sites.
 
     Parameters
     ----------

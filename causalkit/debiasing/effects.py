@@ -40,6 +40,9 @@ class DebiasedEffect(InferenceResult):
     the correction :math:`g(\hat y) = h(\hat y)'\theta`; its variance is
     :math:`V_{down} + \Delta'V_\theta\Delta` plus, for a new site, the transport variance.
 
+    Assumptions: exclusion, for the estimate; the band says what surrogacy would give instead, and
+    :attr:`assumption` puts both in words. Results come from ``effect`` and ``mean`` of a fitted correction.
+
     Attributes
     ----------
     naive : InferenceResult
@@ -63,6 +66,23 @@ class DebiasedEffect(InferenceResult):
     See Also
     --------
     causalkit.debiasing.debiased_effect : One call from arrays to this result.
+
+    References
+    ----------
+    Keogh et al. 2016, Statistics in Medicine 35(25):4493-4508 (delta method for a calibrated outcome);
+    Fieller 1954 (the set for a ratio).
+
+    Examples
+    --------
+    >>> from causalkit import LinearCalibration
+    >>> from causalkit.datasets import make_gaussian_map
+    >>> data = make_gaussian_map(k=0.5, tau=1.0, random_state=0)
+    >>> calibration = LinearCalibration().fit(data.calibration_predictions, data.calibration_y)
+    >>> effect = calibration.effect(data.predictions, treatment=data.treatment)
+    >>> effect.summary().columns.tolist()
+    ['estimate', 'std_error', 'pvalue', 'lower', 'upper', 'naive']
+    >>> effect.variance_parts.columns.tolist()
+    ['sampling', 'calibration', 'transport']
     """
 
     naive: InferenceResult = field(repr=False)
@@ -105,7 +125,18 @@ class DebiasedEffect(InferenceResult):
     def confidence_sets(
         self, confidence_level: float = 0.95, joint: bool = False, method: str = "auto"
     ) -> list[ConfidenceSet]:
-        """Confidence sets, one per effect; Fieller's may be a union of intervals or unbounded."""
+        """Confidence sets, one per effect; Fieller's may be a union of intervals or unbounded.
+
+        Parameters
+        ----------
+        confidence_level, joint, method
+            As in :meth:`conf_int`.
+
+        Returns
+        -------
+        list of ConfidenceSet
+            Each with ``intervals`` (pairs of ends), ``bounded`` and ``in``; printable.
+        """
         level = check_confidence_level(confidence_level)
         kind = self._method(method)
         if kind == "bootstrap" and self.bootstrap_estimates is not None:
@@ -145,7 +176,20 @@ class DebiasedEffect(InferenceResult):
         )
 
     def pvalue(self, null: ArrayLike = 0.0, method: str = "auto") -> pd.Series:
-        """Two-sided p-values, dual to the intervals of the same method."""
+        """Two-sided p-values, dual to the intervals of the same method.
+
+        Parameters
+        ----------
+        null : float or array-like, shape (q,), default=0
+            Hypothetical effects.
+        method : {"auto", "delta", "fieller", "bootstrap"}, default="auto"
+            As in :meth:`conf_int`.
+
+        Returns
+        -------
+        Series
+            One p-value per effect.
+        """
         import pandas as pd
         from scipy import stats
 
@@ -218,7 +262,18 @@ class DebiasedEffect(InferenceResult):
         return frame.set_index("effect")
 
     def assumption_robust(self, confidence_level: float = 0.95) -> pd.DataFrame:
-        """Interval that covers under every mixture of the two assumptions: the union over r of the intervals."""
+        """Interval that covers under every mixture of the two assumptions: the union over r of the intervals.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+            Of the delta intervals that are united.
+
+        Returns
+        -------
+        DataFrame
+            One row per effect, columns ``lower`` and ``upper``.
+        """
         curve = self.sensitivity(np.linspace(0, 1, 101), confidence_level)
         hull = curve.groupby(level="effect", sort=False).agg({"lower": "min", "upper": "max"})
         return hull.loc[list(dict.fromkeys(self.names))]
@@ -226,7 +281,18 @@ class DebiasedEffect(InferenceResult):
     # ------------------------------------------------------------------ presentation
 
     def summary(self, confidence_level: float = 0.95) -> pd.DataFrame:
-        """Table with estimate, std_error, pvalue, lower, upper, naive and the variance parts."""
+        """Table with estimate, std_error, pvalue, lower, upper and the naive estimate.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per effect; a column ``set`` is added where a set is not one bounded interval.
+        """
         import pandas as pd
 
         interval = self.conf_int(confidence_level)

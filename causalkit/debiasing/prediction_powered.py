@@ -209,7 +209,7 @@ def prediction_powered_ols(
         Regressors of the other rows, in the same order of columns.
     predictions_unlabelled : array-like, shape (N,)
         Predictions on the other rows.
-    method, sample_weight, sample_weight_unlabelled, groups, groups_unlabelled, n_bootstrap, random_state
+    method, sample_weight, sample_weight_unlabelled, groups, groups_unlabelled, n_bootstrap, random_state : optional
         As in :func:`prediction_powered_mean`. The factor of a side is G/(G − 1) with groups, n/(n − 1) without.
 
     Returns
@@ -310,7 +310,7 @@ def prediction_powered_ate(
         Treatment level of the labelled rows; the smallest level is the reference.
     predictions_unlabelled, treatment_unlabelled : array-like, shape (N,)
         Predictions and treatment levels of the other rows.
-    method, sample_weight, sample_weight_unlabelled, groups, groups_unlabelled, n_bootstrap, random_state
+    method, sample_weight, sample_weight_unlabelled, groups, groups_unlabelled, n_bootstrap, random_state : optional
         As in :func:`prediction_powered_mean`. Finite-sample factors count rows or clusters within the arm.
 
     Returns

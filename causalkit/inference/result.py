@@ -139,6 +139,16 @@ class InferenceResult:
     def concatenate(results: list[InferenceResult]) -> InferenceResult:
         """Join results of independent samples; their covariance is block diagonal.
 
+        Parameters
+        ----------
+        results : list of InferenceResult
+            Results that share no rows.
+
+        Returns
+        -------
+        InferenceResult
+            All estimates in order, without influence values.
+
         Raises
         ------
         ValueError
@@ -193,6 +203,10 @@ class InferenceResult:
             Coverage of each interval, or of all together with ``joint``.
         joint : bool, default=False
             Simultaneous band from the max-t multiplier bootstrap.
+
+        Returns
+        -------
+        DataFrame
         """
         import pandas as pd
 
@@ -200,7 +214,17 @@ class InferenceResult:
         return pd.DataFrame({"lower": self.estimate - half, "upper": self.estimate + half}, index=list(self.names))
 
     def pvalue(self, null: ArrayLike = 0.0) -> pd.Series:
-        """Two-sided p-values of the hypotheses estimate = null, one per estimate."""
+        """Two-sided p-values of the hypotheses estimate = null, one per estimate.
+
+        Parameters
+        ----------
+        null : float or array-like, shape (q,), default=0
+            Hypothetical values.
+
+        Returns
+        -------
+        Series
+        """
         import pandas as pd
         from scipy import stats
 
@@ -238,6 +262,10 @@ class InferenceResult:
             One row per combination.
         names : list of str, length r, optional
             Names of the combinations; default spells them out.
+
+        Returns
+        -------
+        InferenceResult
         """
         rows = np.atleast_2d(np.asarray(matrix, dtype=float))
         if rows.shape[1] != len(self.estimate):
@@ -317,7 +345,17 @@ class InferenceResult:
     # ------------------------------------------------------------------ presentation
 
     def summary(self, confidence_level: float = 0.95) -> pd.DataFrame:
-        """Table with estimate, std_error, statistic, pvalue, lower and upper."""
+        """Table with estimate, std_error, statistic, pvalue, lower and upper.
+
+        Parameters
+        ----------
+        confidence_level : float, default=0.95
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+        """
         import pandas as pd
 
         frame = pd.DataFrame({"estimate": self.estimate, "std_error": self.std_error}, index=list(self.names))

@@ -89,7 +89,19 @@ class BandDisplay:
         return display.plot(truth=truth, ax=ax)
 
     def plot(self, truth: float | None = None, ax: Any = None) -> BandDisplay:
-        """Draw on one axes."""
+        """Draw on one axes.
+
+        Parameters
+        ----------
+        truth : float, optional
+            The true effect, where it is known: a horizontal line.
+        ax : Axes, optional
+            Where to draw; new ones by default.
+
+        Returns
+        -------
+        BandDisplay
+        """
         self.ax_ = ax = axes_of(ax)
         self.figure_ = ax.figure
         r = self.curve["r"].to_numpy()

@@ -106,7 +106,17 @@ class CalibrationDisplay:
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> CalibrationDisplay:
-        """Draw on two axes."""
+        """Draw on two axes.
+
+        Parameters
+        ----------
+        ax : array of two Axes, optional
+            Where to draw; new ones by default.
+
+        Returns
+        -------
+        CalibrationDisplay
+        """
         self.ax_ = axes = axes_of(ax, 2, (10.0, 4.2))
         self.figure_ = axes[0].figure
         b = self.bins

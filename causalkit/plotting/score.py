@@ -23,9 +23,11 @@ class ScoreDisplay:
     Parameters
     ----------
     grid, score, normal_score : ndarray, shape (m,)
+        Predictions, the estimated score there, and the normal one.
     support : tuple of float
         Range of the calibration predictions.
     knots : ndarray, shape (K,)
+        Knots of the spline.
     quantiles : ndarray, shape (r,)
         Positions of the rug.
 
@@ -40,7 +42,7 @@ class ScoreDisplay:
     >>> from causalkit.datasets import make_mixture_map
     >>> from causalkit.plotting import ScoreDisplay
     >>> data = make_mixture_map(sigma=2.0, n_calibration=1000, n_arm=10, random_state=0)
-    >>> fitted = TweedieCorrection(n_knots=5).fit(data.calibration_predictions, data.calibration_y)
+    >>> fitted = TweedieCorrection(n_knots=4).fit(data.calibration_predictions, data.calibration_y)
     >>> ScoreDisplay.from_estimator(fitted).grid.shape
     (300,)
     """
@@ -81,7 +83,17 @@ class ScoreDisplay:
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> ScoreDisplay:
-        """Draw on one axes."""
+        """Draw on one axes.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; new ones by default.
+
+        Returns
+        -------
+        ScoreDisplay
+        """
         self.ax_ = ax = axes_of(ax)
         self.figure_ = ax.figure
         ax.axhline(0, color=COLOURS["data"], lw=0.8)

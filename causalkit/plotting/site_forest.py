@@ -20,6 +20,7 @@ class SiteForestDisplay:
     Parameters
     ----------
     sites : ndarray, shape (S,)
+        Names of the sites.
     raw, raw_se, shrunk, shrunk_se : ndarray, shape (S,)
         Slopes k and standard errors before and after pooling.
     mean : float
@@ -78,7 +79,17 @@ class SiteForestDisplay:
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> SiteForestDisplay:
-        """Draw on one axes, sites in order of their raw slope."""
+        """Draw on one axes, sites in order of their raw slope.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; new ones by default.
+
+        Returns
+        -------
+        SiteForestDisplay
+        """
         n = len(self.sites)
         self.ax_ = ax = axes_of(ax, figsize=(6.4, max(3.0, 1.4 + 0.22 * n)))
         self.figure_ = ax.figure
