@@ -65,7 +65,7 @@ def rows(tier: Tier) -> Iterator[Row]:
         draws = tier.repeat(_one, _REPETITIONS, 200, seed=7000 + index, n_sites=cell.n_sites, n_rows=cell.n_rows)
         yield from _cell_rows(tier, f"H{index + 1}", cell, draws)
     with quiet():
-        yield from _posterior(tier)
+        yield from _posterior()
 
 
 def _cell_rows(tier: Tier, label: str, cell: _Cell, draws: dict[str, np.ndarray]) -> Iterator[Row]:
@@ -95,7 +95,7 @@ def _root_mean(id: str, what: str, squares: np.ndarray, listed: float) -> Row:
 # ---------------------------------------------------------------------- one data set, three methods
 
 
-def _posterior(tier: Tier) -> Iterator[Row]:
+def _posterior() -> Iterator[Row]:
     from causalkit.debiasing import HierarchicalCalibration
 
     data = make_site_map(n_sites=20, n_rows=60, random_state=np.random.default_rng(11))
@@ -106,9 +106,6 @@ def _posterior(tier: Tier) -> Iterator[Row]:
     yield near("H4.3", "one data set, empirical Bayes: SD of k over sites", bayes.tau_[1], 0.0737, 5e-5)
     for label, method, tolerance in (("H5", "nuts", 0.01), ("H6", "svi", 0.02)):
         what = f"one data set, {method.upper()}"
-        if method == "nuts" and not tier.full:
-            yield skipped(label, f"{what}: posterior", "minutes long, only with --full")
-            continue
         try:
             fitted = _fit(HierarchicalCalibration(method=method, random_state=0), data)
         except ImportError:
