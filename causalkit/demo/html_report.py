@@ -37,7 +37,8 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 th, td { padding: .28rem .85rem .28rem 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; max-width: 9rem; }
-td:first-child { white-space: nowrap; } .number { text-align: right; white-space: nowrap; }
+td:first-child { white-space: nowrap; } .number { text-align: right; }
+td.number { white-space: nowrap; }
 figure { margin: 1.2rem 0 .4rem; } img { max-width: 100%; height: auto; display: block; }
 figcaption, .note { color: var(--soft); font-size: .86rem; margin: .4rem 0; max-width: 48rem; }
 .reading { background: var(--tint); border-left: 3px solid var(--accent); padding: .55rem .9rem; margin-top: 1.1rem; }
