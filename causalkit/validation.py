@@ -260,7 +260,7 @@ def check_treatment(
             "drop these rows or code them as a level."
         )
     if len(levels) < 2:
-        raise ValueError(f"{name} has a single level, got {list(levels)}: a contrast needs at least two levels.")
+        raise ValueError(f"{name} has a single level, got {levels.tolist()}: a contrast needs at least two levels.")
     if len(levels) > max_levels:
         raise ValueError(
             f"{name} has {len(levels)} levels, more than the {max_levels} that a contrast allows: "

@@ -58,8 +58,9 @@ def bootstrap_effect(
     estimates = np.array([draw for draw in draws if draw is not None])
     if len(estimates) < 0.9 * n_bootstrap:
         raise CalibrationError(
-            f"{n_bootstrap - len(estimates)} of {n_bootstrap} bootstrap draws had no positive slope or no spread: the "
-            "calibration sample is too weak for the bootstrap. Use method='fieller' with LinearCalibration."
+            f"{n_bootstrap - len(estimates)} of {n_bootstrap} bootstrap draws could not be refitted (no positive "
+            "slope, no spread, an empty arm or collinear confounders): the samples are too small for the "
+            "bootstrap. Use n_bootstrap=0, and method='fieller' with LinearCalibration."
         )
     return estimates
 
@@ -102,9 +103,13 @@ def _one_draw(
     if not refitted.lines.slope > 0:
         return None
     nuisance_seed = int(rng.integers(2**31 - 1))
-    downstream = choose_downstream(drawn, estimator, random_state=nuisance_seed, **{**options, "n_jobs": 1})
     picked = None if cells is None else cells[trial_rows]
-    return np.asarray(downstream.project(refitted.basis, drawn.predictions, picked).T @ refitted.coef)
+    try:
+        downstream = choose_downstream(drawn, estimator, random_state=nuisance_seed, **{**options, "n_jobs": 1})
+        delta = downstream.project(refitted.basis, drawn.predictions, picked)
+    except ValueError:  # a rare category may be lost, so that regressors are collinear or arms separated
+        return None
+    return np.asarray(delta.T @ refitted.coef)
 
 
 def _rows_of(codes: NDArray[np.intp], chosen: NDArray[np.intp], n_groups: int) -> NDArray[np.intp]:

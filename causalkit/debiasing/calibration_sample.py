@@ -131,7 +131,8 @@ def check_calibration_sample(
             f"requires {names[1]} to be passed, but the target {names[1]} is None: a calibration sample needs "
             "the true outcome of each prediction."
         )
-    check_same_index(predictions, y, names)
+    for other, label in ((y, names[1]), (sample_weight, "sample_weight"), (groups, "groups")):
+        check_same_index(predictions, other, (names[0], label))
     f = check_vector(predictions, names[0])
     truth = check_vector(y, names[1], n_rows=len(f), like=names[0])
     weight = check_sample_weight(sample_weight, len(f), like=names[0])
@@ -151,7 +152,7 @@ def check_size_and_spread(
     used = slice(None) if sample.weight is None else sample.weight > 0
     for values, name in zip((sample.predictions[used], sample.y[used]), names, strict=True):
         spread = np.ptp(values) if len(values) else 0.0
-        if not spread > 1e-12 * max(1.0, float(np.abs(values).max(initial=0.0))) * (spread < np.inf):
+        if not spread > 1e-12 * float(np.abs(values).max(initial=0.0)) * (spread < np.inf):
             raise CalibrationError(
                 f"{name} is constant on the calibration sample ({rows} rows, value {values[0]:g}): nothing to "
                 "calibrate. Pass rows on which both predictions and truth vary."

@@ -12,7 +12,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import CellBasis, NaturalSplineBasis
-from causalkit.debiasing.calibration_sample import CalibrationSample
+from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, CalibrationSample, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, mean_functional
 from causalkit.debiasing.effects import DebiasedEffect, assemble_effect, warn_off_support
 from causalkit.debiasing.fitted import FittedCorrection
@@ -273,6 +273,17 @@ class CorrectionMixin(TransformerMixin):
                 f"shared_groups=True needs groups on both sides; the {' and the '.join(lacking) or 'calibration rows'} "
                 "lack them. Pass groups to fit and to effect."
             )
+        if (
+            rows.groups is not None
+            and fitted.groups is not None
+            and not set(rows.groups.labels.tolist()) & set(fitted.groups.labels.tolist())
+        ):
+            warnings.warn(
+                "shared_groups=True, but no label occurs in the groups of both samples, so nothing is shared: check "
+                "that both name clusters alike (1 and '1' differ).",
+                CalibrationWarning,
+                stacklevel=3,
+            )
 
     def mean(
         self, predictions: Any, *, sample_weight: Any = None, groups: Any = None, sites: Any = None
@@ -303,6 +314,9 @@ class CorrectionMixin(TransformerMixin):
         if getattr(self, "differential", None) is not None:
             raise ValueError("mean is not defined for a correction by treatment: use effect with treatment.")
         fitted, cells = self._for_trial(len(x), None, sites)
+        if rows.groups is not None and rows.groups.n_groups < FEW_CLUSTERS:
+            warn_few_clusters(rows.groups.n_groups, "the sample", stacklevel=3)
+        self._extra_warnings(0)
         outside = warn_off_support(x, fitted.support, stacklevel=3)
         return assemble_effect(
             fitted,

@@ -303,7 +303,8 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
         return self._from_moments(moments, None)
 
     def _from_moments(self, moments: CalibrationMoments, predictions: Any) -> LinearCalibration:
-        ready = moments.n >= 10
+        # One cluster has no clustered covariance: wait for the second, as for the tenth row.
+        ready = moments.n >= 10 and (moments.clusters is None or len(moments.clusters) > 1)
         if ready:
             lines = moments.lines(self.cov_type)
             check_lines(lines, stacklevel=4)

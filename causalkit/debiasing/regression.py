@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, regression_functional
 from causalkit.debiasing.effects import assemble_effect, warn_off_support
 from causalkit.exceptions import CalibrationWarning
@@ -110,6 +111,8 @@ def debiased_regression(
         rows = TrialRows(
             len(x), rows.weight, check_groups(clusters.labels[clusters.codes][kept], len(x)), rows.frequency
         )
+    if rows.groups is not None and rows.groups.n_groups < FEW_CLUSTERS:
+        warn_few_clusters(rows.groups.n_groups, "the sample", stacklevel=4)
     fitted, cells = correction._for_trial(len(x), None, None)
     correction._check_shared(shared_groups, rows, fitted)
     correction._extra_warnings(0)
@@ -209,8 +212,9 @@ def correct_vcov(params: Any, vcov: Any = None, *, correction: Any, intercept: A
     correction : LinearCalibration
         Fitted, or built by ``LinearCalibration.from_coefficients``.
     intercept : "auto", str, int, array-like of shape (p,), or None, default="auto"
-        Name, position or vector c of the constant; None where it was absorbed. "auto" finds a column
-        named Intercept, const, or (Intercept).
+        Name, position or vector c of the constant; None where it was absorbed. "auto" computes c from the
+        regressors of a statsmodels least-squares result (so that a full set of dummies, or no constant at
+        all, is right too), and else finds a column named Intercept, const, or (Intercept).
 
     Returns
     -------
@@ -248,10 +252,9 @@ def correct_vcov(params: Any, vcov: Any = None, *, correction: Any, intercept: A
     check_is_fitted(correction)
     if hasattr(params, "params"):
         _refuse_nonlinear(params)
-        given = params
-        params = given.params
-        if vcov is None:
-            vcov = given.cov_params() if callable(getattr(given, "cov_params", None)) else given.cov
+        if isinstance(intercept, str) and intercept == "auto":
+            intercept = _constant_of(params)
+        params, vcov = _table_of(params, vcov)
     if vcov is None:
         raise ValueError("vcov is missing: pass the covariance of params, or a results object.")
     labels = params.index if hasattr(params, "iloc") else None
@@ -273,6 +276,27 @@ def correct_vcov(params: Any, vcov: Any = None, *, correction: Any, intercept: A
     import pandas as pd
 
     return pd.Series(corrected, index=labels, name="corrected"), pd.DataFrame(total, index=labels, columns=labels)
+
+
+def _constant_of(results: Any) -> Any:
+    """Coefficients of a constant outcome, c = (X'WX)⁻¹X'W1, from least-squares results; else "auto"."""
+    model: Any = getattr(results, "model", None)
+    if type(model).__name__ not in ("OLS", "WLS", "GLS", "GLSAR") or getattr(model, "pinv_wexog", None) is None:
+        return "auto"
+    return np.asarray(model.pinv_wexog @ model.whiten(np.ones(len(model.exog))), dtype=float)
+
+
+def _table_of(results: Any, vcov: Any) -> tuple[Any, Any]:
+    """Coefficients and covariance of results; variance components of mixed models are left out."""
+    table = results.params
+    if vcov is None:
+        vcov = results.cov_params() if callable(getattr(results, "cov_params", None)) else results.cov
+    fixed = getattr(results, "fe_params", None)
+    if fixed is None:
+        return table, vcov
+    p = len(fixed)
+    vcov = vcov.iloc[:p, :p] if hasattr(vcov, "iloc") else np.asarray(vcov)[:p, :p]
+    return fixed, vcov
 
 
 def _refuse_nonlinear(results: Any) -> None:

@@ -111,7 +111,16 @@ def check_trial(
 ) -> Trial:
     """Check everything that describes the trial before any work."""
     check_choice(estimator, "estimator", ESTIMATORS)
-    check_same_index(predictions, treatment, ("predictions", "treatment"))
+    for other, label in (
+        (treatment, "treatment"),
+        (confounders, "confounders"),
+        (propensity, "propensity"),
+        (post, "post"),
+        (unit, "unit"),
+        (sample_weight, "sample_weight"),
+        (groups, "groups"),
+    ):
+        check_same_index(predictions, other, ("predictions", label))
     x = check_vector(predictions, "predictions")
     n = len(x)
     weight = check_sample_weight(sample_weight, n, like="predictions")

@@ -74,7 +74,17 @@ def finite_sample_factor(n_rows: float, n_params: int, cov_type: str, groups: Gr
     """Degrees-of-freedom factor of a sandwich covariance.
 
     n/(n-p) for "HC1", 1 for "HC0"; with G clusters G/(G-1)·(n-1)/(n-p) for both.
+
+    Raises
+    ------
+    ValueError
+        One cluster, or no more rows than coefficients.
     """
+    if n_rows <= n_params and (groups is not None or cov_type == "HC1"):
+        raise ValueError(
+            f"the sample has {n_rows:g} rows for {n_params} coefficients: a covariance needs more rows than "
+            "coefficients. Drop regressors or pass more rows; frequency weights must add up to the number of rows."
+        )
     if groups is not None:
         g = groups.n_groups
         if g < 2:

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 from sklearn.ensemble import RandomForestRegressor
 
 from causalkit import (
@@ -15,11 +16,12 @@ from causalkit import (
     TweedieCorrection,
     combine_imputations,
     compare_corrections,
+    correct_vcov,
     exclusion_test,
     prediction_powered_ate,
     validate_correction,
 )
-from causalkit.exceptions import CalibrationError
+from causalkit.exceptions import CalibrationError, CalibrationWarning
 
 
 def _calibration(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -187,3 +189,105 @@ def test_validate_correction_with_fewer_groups_than_folds() -> None:
         frame = validate_correction(LinearCalibration(), f, y, n_bins=3, groups=np.arange(400) % 3)
     assert isinstance(frame, pd.DataFrame)
     assert np.isfinite(frame["bias"]).all()
+
+
+@pytest.mark.parametrize("formula", ["p ~ 0 + C(c)", "p ~ 0 + z", "p ~ a + z", "p ~ bs - 1"])
+def test_correct_vcov_finds_an_implicit_constant(formula: str) -> None:
+    rng = np.random.default_rng(4)
+    x, arm = _trial()
+    data = pd.DataFrame({"p": x, "a": arm, "z": rng.normal(size=120), "c": rng.choice(list("uvw"), 120)})
+    data["bs"] = 1.0 + data["z"]
+    calibration = LinearCalibration().fit(*_calibration())
+    weight = rng.uniform(0.5, 2.0, 120)
+    for fit, corrected in (
+        (smf.ols(formula, data), smf.ols(formula, data.assign(p=calibration.transform(x)))),
+        (
+            smf.wls(formula, data, weights=weight),
+            smf.wls(formula, data.assign(p=calibration.transform(x)), weights=weight),
+        ),
+    ):
+        params, vcov = correct_vcov(fit.fit(), correction=calibration)
+        np.testing.assert_allclose(params, corrected.fit().params, rtol=1e-10)
+        assert vcov.shape == (len(params), len(params))
+
+
+def test_correct_vcov_leaves_variance_components_of_mixed_models_out() -> None:
+    rng = np.random.default_rng(4)
+    site = np.repeat(np.arange(20), 10)
+    arm = rng.integers(0, 2, 200)
+    data = pd.DataFrame({"p": rng.normal(size=20)[site] + 0.4 * arm + rng.normal(size=200), "a": arm, "g": site})
+    fit = smf.mixedlm("p ~ a", data, groups=data["g"]).fit()
+    params, vcov = correct_vcov(fit, correction=LinearCalibration.from_coefficients(0.5, 1.0))
+    np.testing.assert_allclose(params, [(fit.params["Intercept"] - 1) / 0.5, fit.params["a"] / 0.5], rtol=1e-10)
+    np.testing.assert_allclose(vcov, fit.cov_params().iloc[:2, :2] / 0.25, rtol=1e-10)
+
+
+def test_as_many_coefficients_as_rows() -> None:
+    calibration = LinearCalibration.from_coefficients(0.5)
+    with pytest.raises(ValueError, match="4 rows for 4 coefficients"):
+        calibration.effect(
+            [1.0, 2.0, 3.0, 4.0],
+            treatment=[0, 0, 1, 1],
+            estimator="ols",
+            confounders=[[1.0, 2.0], [1.0, 0.0], [3.0, 1.0], [0.0, 0.0]],
+        )
+    with pytest.raises(ValueError, match="1 rows for 1 coefficients"):
+        calibration.mean([1.0])
+
+
+def test_bootstrap_survives_draws_without_a_rare_category() -> None:
+    calibration = LinearCalibration().fit(*_calibration())
+    x, arm = _trial()
+    rare = np.zeros((120, 1))
+    rare[:4] = 1.0  # absent from about exp(-4) of the draws, where it is collinear
+    result = calibration.effect(x, treatment=arm, estimator="ols", confounders=rare, n_bootstrap=200, random_state=0)
+    assert 180 <= len(result.bootstrap_estimates) < 200
+
+
+def test_tiny_units_are_not_constant() -> None:
+    f, y = _calibration()
+    plain, tiny = LinearCalibration().fit(f, y), LinearCalibration().fit(f * 1e-15, y * 1e-15)
+    np.testing.assert_allclose(tiny.slope_, plain.slope_, rtol=1e-10)
+    with pytest.raises(CalibrationError, match="nothing to calibrate"):
+        LinearCalibration().fit(f, np.full(400, 1e-15))
+
+
+def test_rows_in_another_order_are_refused_for_every_argument() -> None:
+    f, y = _calibration()
+    x, arm = _trial()
+    series = pd.Series(f)
+    for extra in ("sample_weight", "groups"):
+        with pytest.raises(ValueError, match=f"predictions and {extra} have the same index labels"):
+            LinearCalibration().fit(series, y, **{extra: pd.Series(np.arange(400) % 20 + 1)[::-1]})
+    calibration = LinearCalibration().fit(f, y)
+    for extra in ("confounders", "groups", "sample_weight"):
+        with pytest.raises(ValueError, match=f"predictions and {extra} have the same index labels"):
+            calibration.effect(
+                pd.Series(x), treatment=arm, estimator="ols", **{extra: pd.Series(np.arange(120) % 20 + 1.0)[::-1]}
+            )
+
+
+def test_partial_fit_waits_for_a_second_cluster() -> None:
+    f, y = _calibration()
+    calibration = LinearCalibration().partial_fit(f[:50], y[:50], groups=np.zeros(50, dtype=int))
+    assert not hasattr(calibration, "coef_")
+    calibration.partial_fit(f[50:], y[50:], groups=np.arange(350) % 30)
+    assert np.isfinite(calibration.cov_).all()
+
+
+def test_few_clusters_warn_in_means_and_regressions() -> None:
+    calibration = LinearCalibration().fit(*_calibration())
+    x, arm = _trial()
+    groups = np.arange(120) % 5
+    with pytest.warns(CalibrationWarning, match="5 clusters"):
+        calibration.mean(x, groups=groups)
+    with pytest.warns(CalibrationWarning, match="5 clusters"):
+        calibration.ols("p ~ a", pd.DataFrame({"p": x, "a": arm}), groups=groups)
+
+
+def test_shared_groups_that_share_no_label_warn() -> None:
+    f, y = _calibration()
+    x, arm = _trial()
+    calibration = LinearCalibration().fit(f, y, groups=np.arange(400) % 20)
+    with pytest.warns(CalibrationWarning, match="nothing is shared"):
+        calibration.effect(x, treatment=arm, groups=(np.arange(120) % 20).astype(str), shared_groups=True)
