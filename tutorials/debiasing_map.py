@@ -398,12 +398,14 @@ if income is not None:
     tens = (north // 10 * 10).astype(int), (west // 10 * 10).astype(int)
     site = tens[0].map("{}N ".format) + tens[1].map("{}W".format)
     large = site.map(site.value_counts()) >= 500
+    clusters = place  # cells of one degree inside squares of ten
 else:
     fifths = [f"age {fifth} of 5" for fifth in range(1, 6)]
     age = pd.qcut(patients.features["age"], 5, labels=fifths).astype(str)
     sex = np.where(patients.features["sex"] > 0, "sex 1, ", "sex 2, ")
     site = place = sex + age
     large = pd.Series(True, index=pool.index)
+    clusters = pd.Series(pool.index, index=pool.index)  # every patient
 
 fits = {
     "rows as if independent": linear,
@@ -437,6 +439,7 @@ sites = ck.HierarchicalCalibration().fit(
     predictions[large],
     outcomes[large],
     sites=site[large],
+    groups=clusters[large],
 )
 display = plotting.SiteForestDisplay.from_estimator(sites)
 
@@ -458,6 +461,7 @@ for left_out in sites.sites_:
             predictions[others],
             outcomes[others],
             sites=site[others],
+            groups=clusters[others],
         )
         result = elsewhere.effect(
             predictions[here],
