@@ -133,7 +133,17 @@ class CorrectionMixin(TransformerMixin):
         return out[:, None] if len(np.shape(predictions)) == 2 else out
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Name of the corrected column: that of the predictions."""
+        """Name of the corrected column: that of the predictions.
+
+        Parameters
+        ----------
+        input_features : array-like of str, shape (1,), optional
+            Name to use where none was seen in ``fit``; must agree with it otherwise.
+
+        Returns
+        -------
+        ndarray of str, shape (1,)
+        """
         check_is_fitted(self)
         known = getattr(self, "feature_names_in_", None)
         if input_features is not None:

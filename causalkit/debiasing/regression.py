@@ -28,7 +28,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DebiasedRegression(InferenceResult):
-    """Coefficients of a regression of the corrected outcome, with calibration noise in their covariance.
+    r"""Coefficients of a regression of the corrected outcome, with calibration noise in their covariance.
+
+    With the correction :math:`g(\hat y) = h(\hat y)'\theta` and B the matrix of coefficients of each of its
+    columns, the estimate is :math:`B'\hat\theta` and its covariance
+    :math:`V_{down} + B'V_\theta B`, :math:`V_{down}` the HC1 or clustered covariance with θ fixed.
+
+    Assumptions: exclusion given the regressors, :math:`E[\hat Y\mid Y, X] = E[\hat Y\mid Y]`; a regressor
+    that the model saw breaks it for its own coefficient. Outcome: corrected map; covariate: raw map.
 
     Attributes
     ----------
@@ -46,6 +53,22 @@ class DebiasedRegression(InferenceResult):
         Sample weights.
     outcome_name : str
         Name of the prediction column.
+
+    References
+    ----------
+    Nab et al. 2021, doi 10.1016/j.cmpb.2021.106238 (error in the outcome of a regression).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from causalkit import LinearCalibration
+    >>> from causalkit.datasets import make_gaussian_map
+    >>> data = make_gaussian_map(random_state=0)
+    >>> calibration = LinearCalibration().fit(data.calibration_predictions, data.calibration_y)
+    >>> trial = pd.DataFrame({"predicted": data.predictions, "treated": data.treatment})
+    >>> regression = calibration.ols("predicted ~ treated", trial)
+    >>> regression.names
+    ('Intercept', 'treated')
     """
 
     naive: InferenceResult = field(repr=False)
