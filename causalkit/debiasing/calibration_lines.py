@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from causalkit.debiasing.calibration_sample import CalibrationSample, required_r
 from causalkit.exceptions import CalibrationError, CalibrationWarning, LeakageWarning, WeakInstrumentWarning
 from causalkit.inference.covariance import finite_sample_factor
 
-__all__ = ["CalibrationLines", "CalibrationMoments", "check_lines", "fit_lines", "simple_regression"]
+__all__ = ["CalibrationLines", "CalibrationMoments", "add_cell_noise", "check_lines", "fit_lines", "simple_regression"]
 
 Array = NDArray[np.float64]
 
@@ -103,6 +103,33 @@ def fit_lines(sample: CalibrationSample, cov_type: str = "HC1") -> CalibrationLi
         contributions=parts,
         n_rows=sample.n_rows,
     )
+
+
+def add_cell_noise(
+    lines: CalibrationLines, sample: CalibrationSample, used: CalibrationSample, cov_type: str
+) -> CalibrationLines:
+    """Lines fitted within cells, with the noise that cell means add to the intercepts.
+
+    The intercept f̄ - kȳ moves with the residual of a row itself, its cell's part included; deviations from
+    cell means hold only the rest (test_influence_within_and_between_cells).
+
+    Parameters
+    ----------
+    lines : CalibrationLines
+        Fit of ``used``.
+    sample, used : CalibrationSample
+        The rows, and their deviations from cell means put back on the grand means.
+    cov_type : {"HC0", "HC1"}
+    """
+    from causalkit.inference.covariance import influence_covariance
+
+    cell_f, cell_y = sample.predictions - used.predictions, sample.y - used.y
+    share = np.ones(used.n) if used.weight is None else used.weight * (used.n / used.weight.sum())
+    extra = np.zeros((used.n, 4))
+    extra[:, 0] = share * (cell_f - lines.slope * cell_y)
+    extra[:, 2] = share * (cell_y - lines.berkson_slope * cell_f)
+    parts = np.asarray(lines.contributions) + used.contributions(extra, 2, cov_type)
+    return replace(lines, contributions=parts, cov=influence_covariance(parts * used.n, groups=used.groups))
 
 
 def check_lines(lines: CalibrationLines, stacklevel: int = 3) -> None:

@@ -12,7 +12,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import Basis, CellBasis
-from causalkit.debiasing.calibration_lines import CalibrationLines, CalibrationMoments, check_lines, fit_lines
+from causalkit.debiasing.calibration_lines import (
+    CalibrationLines,
+    CalibrationMoments,
+    add_cell_noise,
+    check_lines,
+    fit_lines,
+)
 from causalkit.debiasing.calibration_sample import (
     CalibrationSample,
     check_calibration_sample,
@@ -175,6 +181,8 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
             check_size_and_spread(used, stacklevel=3)
         lines = fit_lines(used, self.cov_type)
         check_lines(lines)
+        if self.variation == "within":
+            lines = add_cell_noise(lines, sample, used, self.cov_type)
         fitted = self._solve(used, lines, support, arms)
         self._store(fitted, predictions, sample.n_rows)
         self._arm_levels = None if arms is None else arms.levels
@@ -360,6 +368,11 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
         ----------
         values : array-like, shape (n,) or (n, 1)
             Corrected outcomes.
+
+        Returns
+        -------
+        ndarray
+            In the shape of ``values``.
         """
         check_is_fitted(self)
         if self._arm_levels is not None:

@@ -23,7 +23,7 @@ from causalkit.debiasing.calibration_lines import fit_lines
 from causalkit.debiasing.calibration_sample import CalibrationSample
 from causalkit.exceptions import CalibrationWarning, WeakInstrumentWarning
 from tests.datasets.income_map import income_map_path
-from tests.golden.debiasing_reference import closed_form_sample, weight_derivatives
+from tests.golden.debiasing_reference import closed_form_sample, line, weight_derivatives
 
 
 def sample_of(seed: int, n: int = 150) -> dict[str, Any]:
@@ -144,6 +144,41 @@ def test_levels_of_variation_by_hand() -> None:
         between.fit(data["f"], data["y"], level=sizes % 27)
     expected = slope(cells["f", "mean"], cells["y", "mean"], cells["f", "size"])
     assert_allclose(between.slope_, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("variation", ["within", "between", "change"])
+def test_influence_within_and_between_cells(variation: str) -> None:
+    rng = np.random.default_rng(7)
+    cells, n = np.repeat(np.arange(120), 2), 240
+    unit = rng.normal(size=120)[cells]
+    y = 3 + unit + rng.normal(size=n)
+    f = 1 + 0.3 * y + 0.8 * unit + 0.3 * rng.normal(size=n)
+    w = rng.uniform(0.5, 2, n)
+    options = {"level": cells, **({"period": np.tile([0, 1], 120)} if variation == "change" else {})}
+
+    def coef(weight: Any) -> Any:
+        model = LinearCalibration(variation=variation, cov_type="HC0")
+        return model.fit(f, y, sample_weight=weight, **options).coef_
+
+    model = LinearCalibration(variation=variation, cov_type="HC0").fit(f, y, sample_weight=w, **options)
+    rows = np.arange(1, n, 22)
+    if variation == "within":
+        found, factor = model.coef_influence_[rows] / n, 120 / 119 * (n - 1) / (n - 2)
+        numeric = w[rows, None] * weight_derivatives(coef, w, rows)
+    elif variation == "change":  # a change carries the weight of its later row
+        found, factor = model.coef_influence_[rows // 2] / 120, 120 / 119 * 119 / 118
+        numeric = w[rows, None] * weight_derivatives(coef, w, rows)
+    else:  # the weight of a cell, whose mean stays where it is
+        found, factor = model.coef_influence_[rows // 2] / 120, 1.0
+        means = [np.bincount(cells, weights=w * v) / np.bincount(cells, weights=w) for v in (f, y)]
+        size = np.bincount(cells, weights=w)
+
+        def of_cells(weight: np.ndarray) -> np.ndarray:
+            m, k = line(means[1], means[0], weight)
+            return np.array([-m / k, 1 / k])
+
+        numeric = size[rows // 2, None] * weight_derivatives(of_cells, size, rows // 2)
+    assert_allclose(found, np.sqrt(factor) * numeric, rtol=1e-5, atol=1e-9)
 
 
 def test_change_over_time_by_hand() -> None:
