@@ -30,7 +30,11 @@ CORRECTIONS = [
     TweedieCorrection(score="kde"),
     SplineCalibration(n_knots=3),
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:.*of the predictions lie outside", "ignore:the residuals of y")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*of the predictions lie outside",
+    "ignore:the residuals of y",
+    "ignore:the correction does not increase",
+)
 
 
 def gaussian(seed: int, **kwargs: Any) -> Any:

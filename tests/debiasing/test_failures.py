@@ -42,6 +42,14 @@ SITES = np.arange(200) % 5
 MODELS = [LinearCalibration, TweedieCorrection, SplineCalibration]
 
 
+# A bad input may raise a second warning; pytest.warns sees all of them whatever is ignored here.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::causalkit.exceptions.CalibrationWarning",
+    "ignore::causalkit.exceptions.WeakInstrumentWarning",
+    "ignore:.torch.jit.trace. is deprecated:DeprecationWarning",
+)
+
+
 def noise(seed: int, n: int = 200) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=n)
 

@@ -17,7 +17,11 @@ from causalkit.debiasing.site_distribution import RandomEffects, dersimonian_lai
 from causalkit.exceptions import CalibrationWarning
 
 # Six or fewer usable sites, or a weak one, may warn by chance.
-pytestmark = pytest.mark.filterwarnings("ignore:the calibration sample", "ignore:.*of the predictions lie outside")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the calibration sample",
+    "ignore:.*of the predictions lie outside",
+    "ignore:.torch.jit.trace. is deprecated:DeprecationWarning",
+)
 
 
 def fitted_on(data: Any, **kwargs: Any) -> HierarchicalCalibration:
@@ -206,8 +210,9 @@ def test_slope_heterogeneity_agrees() -> None:
 
 
 @pytest.mark.parametrize("method", ["svi", "nuts"])
-def test_posterior_agrees_with_a_grid(method: str) -> None:
+def test_posterior_agrees_with_a_grid(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyro", reason="extra bayes is not installed")
+    monkeypatch.setattr("causalkit.debiasing.hierarchical_posterior._SVI_STEPS", 1500)
     f, y, sites = printed_sites()
     size = {"num_samples": 300, "warmup_steps": 150, "n_chains": 1} if method == "nuts" else {"num_samples": 2000}
     model = HierarchicalCalibration(method=method, random_state=0, **size).fit(f, y, sites=sites)
