@@ -450,8 +450,9 @@ def _check_zeros(
     absent = np.flatnonzero(per_part == n)
     if len(absent) and not (zeros == "allow" and empty_parts == "allow"):
         raise NonPositiveError(
-            f"{name} has {len(absent)} parts that are zero in every row: {_listed([repr(names[j]) for j in absent])}. "
-            "Nothing can be said about a part that was never seen: drop these columns."
+            f"{name} has {len(absent)} parts that are zero in every row (n_samples = {n}): "
+            f"{_listed([repr(names[j]) for j in absent])}. Nothing can be said about a part that was never "
+            "seen: drop these columns."
         )
     if zeros == "refuse":
         i, j = int(per_row.argmax()), int(per_part.argmax())

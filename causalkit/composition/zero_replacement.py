@@ -89,7 +89,7 @@ class ZeroReplacement(PartsMixin, BaseEstimator):
     column_totals_, column_minimum_ : ndarray, shape (D,)
         Sum and smallest observed proportion of each part.
     n_iter_ : int
-        Iterations ("lrem", "lrsvd").
+        Iterations of "lrem" and "lrsvd"; 1 for the other methods.
     model_ : object
         What ``transform`` applies.
     n_features_in_, feature_names_in_
@@ -200,10 +200,7 @@ class ZeroReplacement(PartsMixin, BaseEstimator):
         self.detection_limit_ = limits
         self.column_totals_ = amounts.sum(axis=0)
         self.column_minimum_ = minimum
-        if hasattr(model, "n_iter"):
-            self.n_iter_: int = model.n_iter
-        elif hasattr(self, "n_iter_"):
-            del self.n_iter_
+        self.n_iter_ = int(getattr(model, "n_iter", 1))
         self._remember(X)
         return amounts, filled
 

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import norm
 
+from causalkit.composition.box_cox import BoxCoxCLR
+from causalkit.composition.transforms import ALR, CLR, ILR, Closure
+from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
 
 
@@ -132,3 +135,64 @@ class HierarchicalCalibrationAdapter(CalibrationAdapter, HierarchicalCalibration
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit and correct; the sites are made in ``fit``, and new rows are of no known site."""
         return self.fit(X, y, sample_weight=sample_weight).transform(X)
+
+
+class PositivePartsAdapter:
+    """Generic non-negative X to positive amounts: the checks shift their data to a minimum of 0.
+
+    Zero becomes 1/100, cell by cell; negative, missing and other values meet the estimator itself.
+    """
+
+    def _parts(self, X: Any) -> Any:
+        X = _as_table(X)
+        if hasattr(X, "nnz") or len(X.shape) != 2 or X.shape[1] == 0:
+            return X
+        values = _finite_numbers(np.asarray(X).reshape(-1))
+        if values is None or values.min() < 0:
+            return X
+        values = self._amounts(values.reshape(X.shape))
+        return type(X)(values, columns=X.columns, index=X.index) if hasattr(X, "columns") else values
+
+    def _amounts(self, values: np.ndarray) -> np.ndarray:
+        return np.where(values == 0, 0.01, values)
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Fit to positive amounts."""
+        return super().fit(self._parts(X), y)
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit and transform positive amounts."""
+        return super().fit_transform(self._parts(X), y)
+
+    def transform(self, X: Any) -> Any:
+        """Transform positive amounts."""
+        return super().transform(self._parts(X))
+
+
+class ClosureAdapter(PositivePartsAdapter, Closure):
+    """Closure of positive amounts."""
+
+
+class CLRAdapter(PositivePartsAdapter, CLR):
+    """Centred log-ratios of positive amounts."""
+
+
+class ALRAdapter(PositivePartsAdapter, ALR):
+    """Additive log-ratios of positive amounts."""
+
+
+class ILRAdapter(PositivePartsAdapter, ILR):
+    """Isometric log-ratios of positive amounts."""
+
+
+class BoxCoxCLRAdapter(PositivePartsAdapter, BoxCoxCLR):
+    """Centred powers of positive amounts."""
+
+
+class ZeroReplacementAdapter(PositivePartsAdapter, ZeroReplacement):
+    """Zero replacement of counts with zeros: whole numbers that leave no row without an amount."""
+
+    def _amounts(self, values: np.ndarray) -> np.ndarray:
+        counts = np.maximum(np.rint(20 * values) - 3, 0)
+        counts[:, 0] += 200  # no row is mostly replaced
+        return counts
