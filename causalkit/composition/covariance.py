@@ -59,8 +59,9 @@ class CentredLogs:
 
     @property
     def n_effective(self) -> float:
-        """1/Σ w²."""
-        return 1.0 / self.sum_of_squares
+        """1/Σ w², an exact count where the weights are equal."""
+        size = 1.0 / self.sum_of_squares
+        return float(round(size)) if abs(size - round(size)) < 1e-9 * size else size
 
     @property
     def unbiasing(self) -> float:

@@ -97,8 +97,7 @@ class CompositionMoments:
         diagonal = np.diag(second)
         if method in ("basis", "logratio"):
             v = h1 * diagonal
-            size = np.sqrt(np.outer(v, v))
-            m11, m22 = second / size, fourth / np.outer(v, v)
+            m11, m22 = second / np.sqrt(np.outer(v, v)), fourth / np.outer(v, v)
             off = ~np.eye(d, dtype=bool)
             squares = float(np.sum(m11[off] ** 2))
             lam = (
@@ -114,9 +113,9 @@ class CompositionMoments:
             v = basis_variances(np.diag(gamma))
             size = np.outer(v, v)
             if intensity is None:
-                target = double_centre(np.diag(v))
+                independent = double_centre(np.diag(v))
                 noise = h1**2 * w2 / (1 - w2) * float(np.sum((fourth - second**2) / size))
-                intensity = _ratio(noise, float(np.sum((gamma - target) ** 2 / size)))
+                intensity = _ratio(noise, float(np.sum((gamma - independent) ** 2 / size)))
             return Shrunk(intensity, 0.0, np.sqrt(v), _root(gamma / np.sqrt(size)), v, v)
         mu = float(np.trace(gamma)) / (d - 1)
         if intensity is None:

@@ -28,10 +28,15 @@ ALL = slice(None)
 class Precision(Protocol):
     """What the estimator asks of Γ⁺."""
 
-    diagonal: Array
-    log_pseudo_determinant: float
+    @property
+    def diagonal(self) -> Array:
+        """Γ⁺_ii, shape (D,)."""
 
-    def correlations(self, rows: Index, cols: Index) -> Array:
+    @property
+    def log_pseudo_determinant(self) -> float:
+        """log of the product of the non-zero eigenvalues."""
+
+    def correlations(self, rows: Index = ALL, cols: Index = ALL) -> Array:
         """Block of partial correlations r_ij = -Γ⁺_ij/√(Γ⁺_iiΓ⁺_jj), 1 on the diagonal."""
 
     def matrix(self) -> Array:
