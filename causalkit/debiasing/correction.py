@@ -398,7 +398,10 @@ class CorrectionMixin(TransformerMixin):
         self._check_columns(predictions)
         check_integer(n_imputations, "n_imputations", low=2)
         x = check_vector(predictions, "predictions")
+        if getattr(self, "differential", None) is not None:
+            raise ValueError("impute is not defined for a correction by treatment: use effect with treatment.")
         fitted, cells = self._for_trial(len(x), None, None)
+        self._extra_warnings(0)
         if isinstance(random_state, np.random.Generator):
             rng: Any = random_state
         else:

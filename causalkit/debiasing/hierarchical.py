@@ -364,7 +364,7 @@ def site_lines(sample: CalibrationSample, cells: Any, cov_type: str) -> tuple[ND
         if sample.weight is not None:
             part = part.take(np.asarray(part.weight) > 0)
         if part.n < _MINIMUM_SITE_ROWS or np.ptp(part.y) == 0 or np.ptp(part.predictions) == 0:
-            dropped.append(cells.labels[code])
+            dropped.append(cells.labels[code].item() if hasattr(cells.labels[code], "item") else cells.labels[code])
             continue
         if part.groups is not None and part.groups.n_groups < 3:
             part = replace(part, groups=None)  # a site of one or two clusters says nothing of its own dependence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from causalkit.debiasing.calibration_sample import (
 )
 from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
-from causalkit.exceptions import CalibrationError
+from causalkit.exceptions import CalibrationError, WeakInstrumentWarning
 from causalkit.linear import weighted_least_squares
 from causalkit.validation import Treatment, check_choice, check_treatment, check_vector
 
@@ -355,6 +356,13 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
         full = np.full((4, 4), np.nan)
         full[:2, :2] = given[::-1, ::-1]
         lines = CalibrationLines(m, k, math.nan, math.nan, math.nan, math.nan, full, None, 0.0)
+        if lines.slope_ratio < 5:
+            warnings.warn(
+                f"the slope is {lines.slope_ratio:.2f} standard errors from zero (below 5): Fieller set used; it may "
+                "be unbounded.",
+                WeakInstrumentWarning,
+                stacklevel=2,
+            )
         out = cls()
         out._store(_from_lines(lines, (-math.inf, math.inf), None), None, 0.0)
         out._arm_levels = None

@@ -21,7 +21,7 @@ from causalkit import (
     prediction_powered_ate,
     validate_correction,
 )
-from causalkit.exceptions import CalibrationError, CalibrationWarning
+from causalkit.exceptions import CalibrationError, CalibrationWarning, WeakInstrumentWarning
 
 
 def _calibration(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -291,3 +291,15 @@ def test_shared_groups_that_share_no_label_warn() -> None:
     calibration = LinearCalibration().fit(f, y, groups=np.arange(400) % 20)
     with pytest.warns(CalibrationWarning, match="nothing is shared"):
         calibration.effect(x, treatment=arm, groups=(np.arange(120) % 20).astype(str), shared_groups=True)
+
+
+def test_published_coefficients_with_a_weak_slope_warn() -> None:
+    with pytest.warns(WeakInstrumentWarning, match=r"2\.50 standard errors.*Fieller"):
+        LinearCalibration.from_coefficients(0.5, 0.0, [[0.04, 0.0], [0.0, 0.01]])
+
+
+def test_imputation_by_treatment_is_refused_in_its_own_words() -> None:
+    f, y = _calibration()
+    calibration = LinearCalibration(differential="shift").fit(f, y, treatment=np.arange(400) % 2)
+    with pytest.raises(ValueError, match="impute is not defined for a correction by treatment"):
+        calibration.impute(f)
