@@ -196,10 +196,10 @@ def _design(formula: str, data: Any, weight: Array | None) -> tuple[Any, NDArray
         )
     if re.search(rf"(?<![\w.]){re.escape(outcome)}(?![\w.])", right):
         warnings.warn(
-            f"{outcome} is also on the right-hand side. Outcome: corrected map; covariate: raw map. A corrected map "
+            f"{outcome} is also on the right-hand side; outcome: corrected map; covariate: raw map. A corrected map "
             "has classical error and would attenuate as a regressor; the raw column is used there.",
             CalibrationWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     model = api.ols(formula, data) if weight is None else api.wls(formula, data, weights=weight)
     kept = np.ones(len(data), dtype=bool)
