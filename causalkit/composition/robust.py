@@ -81,13 +81,16 @@ def tyler_shape(Z: Array, tol: float = 1e-9, max_iter: int = 500) -> tuple[Array
     shape = _unit_trace(centred.T @ centred)
     for n_iter in range(1, max_iter + 1):
         distance = _distances(centred, shape)
+        middle = float(np.median(distance))
+        if not middle > 0:
+            raise _flat()
         # A row at the centre has no direction; the floor keeps its weight finite.
-        inverse = 1 / np.maximum(distance, 1e-12 * np.median(distance))
+        inverse = 1 / np.maximum(distance, 1e-12 * middle)
         directions = centred * inverse[:, None]
         updated = _unit_trace(directions.T @ directions)
         step = directions.sum(axis=0) / inverse.sum()
         # Both changes are measured in the metric of the shape, so that units do not matter.
-        moved = float(_distances(step[None, :], shape)[0]) / float(np.median(distance))
+        moved = float(_distances(step[None, :], shape)[0]) / middle
         ratio = np.linalg.solve(shape, updated)
         changed = float(np.abs(ratio * (p / np.trace(ratio)) - np.eye(p)).max())
         location, shape = location + step, updated
@@ -97,8 +100,18 @@ def tyler_shape(Z: Array, tol: float = 1e-9, max_iter: int = 500) -> tuple[Array
     return location, shape, max_iter, False
 
 
+def _flat() -> DegenerateLogRatioError:
+    return DegenerateLogRatioError(
+        "X has too many rows in one hyperplane of the log-ratios for a robust shape: some log-contrast of the parts is "
+        "constant on them. Drop duplicate rows, merge proportional parts, or use robust=None."
+    )
+
+
 def _unit_trace(matrix: Array) -> Array:
-    return np.asarray(matrix * (len(matrix) / np.trace(matrix)))
+    trace = float(np.trace(matrix))
+    if not trace > 0:
+        raise _flat()
+    return np.asarray(matrix * (len(matrix) / trace))
 
 
 def _distances(centred: Array, shape: Array) -> Array:
@@ -111,10 +124,7 @@ def _distances(centred: Array, shape: Array) -> Array:
         lower = np.zeros_like(shape)
     scale = np.sqrt(np.diag(shape))
     if not (np.diag(lower) > 1e-8 * scale).all():
-        raise DegenerateLogRatioError(
-            "X has too many rows in one hyperplane of the log-ratios for a robust shape: some log-contrast of the "
-            "parts is constant on them. Drop duplicate rows, merge proportional parts, or use robust=None."
-        )
+        raise _flat()
     return np.asarray(np.linalg.norm(solve_triangular(lower, centred.T, lower=True), axis=0))
 
 
@@ -159,13 +169,21 @@ def robust_moments(log_ratios: Array, contrasts: Array, method: str, random_stat
 def _minimum_determinant(z: Array, random_state: Any) -> tuple[Array, Array]:
     from sklearn.covariance import MinCovDet
 
-    fitted = MinCovDet(random_state=random_state).fit(z)
+    singular = (
+        "X has a majority of rows in one hyperplane of the log-ratios, so the covariance of its densest half is "
+        "singular: drop duplicate rows, merge proportional parts, or use robust=None."
+    )
+    # Rank first: on flat data the search itself floods the user with warnings.
+    spread = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    if not spread[-1] > 1e-8 * spread[0]:
+        raise DegenerateLogRatioError(singular)
+    try:
+        fitted = MinCovDet(random_state=random_state).fit(z)
+    except ValueError as error:
+        raise DegenerateLogRatioError(singular) from error
     values = np.linalg.eigvalsh(fitted.covariance_)
     if not values[0] > 1e-12 * values[-1]:
-        raise DegenerateLogRatioError(
-            "X has a majority of rows in one hyperplane of the log-ratios, so the covariance of its densest half is "
-            'singular: drop duplicate rows, merge proportional parts, or use robust="tyler" or None.'
-        )
+        raise DegenerateLogRatioError(singular)
     return np.asarray(fitted.location_), np.asarray(fitted.covariance_)
 
 
