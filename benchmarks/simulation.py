@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.rows import Row, at_least, at_most, near, within
 
-__all__ = ["Tier", "repeat"]
+__all__ = ["Tier", "listed_mean", "listed_sd", "listed_share", "repeat", "standard_error"]
 
 Array = NDArray[np.float64]
 
