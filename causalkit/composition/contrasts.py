@@ -146,9 +146,10 @@ def _check_orthonormal(contrasts: Array, kind: str, where: str) -> None:
         raise ValueError(
             f"basis {kind} {j} {where} does not sum to zero (sum {contrasts[:, j].sum():.3g}): a log-contrast must."
         )
-    error = np.abs(contrasts.T @ contrasts - np.eye(contrasts.shape[1]))
+    error = np.triu(np.abs(contrasts.T @ contrasts - np.eye(contrasts.shape[1])))
     if error.max() > _TOLERANCE:
-        # The later of the two vectors is named: it is the one that does not fit those before it.
-        i, j = sorted(int(k) for k in np.unravel_index(int(error.argmax()), error.shape))
+        # The first vector that does not fit itself or those before it.
+        j = int(np.flatnonzero(error.max(axis=0) > _TOLERANCE)[0])
+        i = int(error[:, j].argmax())
         problem = "does not have length 1" if i == j else f"is not orthogonal to {kind} {i}"
-        raise ValueError(f"basis {kind} {j} {problem} {where} (error {error.max():.3g}; 1e-10 is allowed).")
+        raise ValueError(f"basis {kind} {j} {problem} {where} (error {error[i, j]:.3g}; 1e-10 is allowed).")
