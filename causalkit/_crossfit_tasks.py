@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
+from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from causalkit.validation import check_choice, check_sample_weight
@@ -202,7 +203,9 @@ def fit_predict(
 ) -> NDArray[np.float64]:
     place = f"nuisance {task.name!r} ({type(task.estimator).__name__}) in repeat {repeat}, fold {fold}"
     rows = _training_rows(task, train)
-    with _SingleThreadedBlas(), _NamedFailure(place):
+    # A model without an n_jobs of its own stays in its task: on a cluster it would otherwise fan out once more, and
+    # sums over workers in the order of their arrival differ in the last bit.
+    with _SingleThreadedBlas(), _NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
         model = _seeded_clone(task.estimator, task_seed(root, repeat, fold, task.name))
         weight = {} if task.weight is None else _weight_argument(model, task.weight[rows])
         # One column of outcomes is fitted as a vector, which every model takes without a warning.

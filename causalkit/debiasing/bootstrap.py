@@ -13,9 +13,26 @@ from causalkit.debiasing.trial import Trial, choose_downstream
 from causalkit.exceptions import CalibrationError
 from causalkit.validation import Groups
 
-__all__ = ["bootstrap_effect"]
+__all__ = ["bootstrap_effect", "check_resampling"]
 
 Array = NDArray[np.float64]
+
+
+def check_resampling(correction: Any, fitted: FittedCorrection) -> None:
+    """Refuse a bootstrap of a correction that cannot be refitted on resampled rows."""
+    if getattr(correction, "differential", None) is not None:
+        raise ValueError("n_bootstrap is not available with differential: use its delta standard error.")
+    sample = fitted.sample
+    if sample is None or not fitted.has_rows:
+        raise ValueError(
+            "n_bootstrap needs the calibration rows, and they are not kept by partial_fit, from_coefficients or "
+            "HierarchicalCalibration. Use fit with LinearCalibration, TweedieCorrection or SplineCalibration."
+        )
+    if len(fitted.noise) != sample.n:
+        raise ValueError(
+            "n_bootstrap is not available with unlabelled_predictions: its delta standard error already carries the "
+            "noise of these rows. Use n_bootstrap=0, or fit without them."
+        )
 
 
 def bootstrap_effect(
@@ -41,16 +58,8 @@ def bootstrap_effect(
     from joblib import Parallel, delayed
 
     sample = fitted.sample
-    if sample is None or not fitted.has_rows:
-        raise ValueError(
-            "n_bootstrap needs the calibration rows, and they are not kept by partial_fit, from_coefficients or "
-            "HierarchicalCalibration. Use fit with LinearCalibration, TweedieCorrection or SplineCalibration."
-        )
-    if len(fitted.noise) != sample.n:
-        raise ValueError(
-            "n_bootstrap is not available with unlabelled_predictions: its delta standard error already carries the "
-            "noise of these rows. Use n_bootstrap=0, or fit without them."
-        )
+    if sample is None:
+        raise ValueError("n_bootstrap needs the calibration rows.")
     seeds = np.random.SeedSequence(_entropy(random_state)).spawn(n_bootstrap)
     draws = Parallel(n_jobs=n_jobs)(
         delayed(_one_draw)(correction, sample, trial, estimator, cells, options, shared_groups, seed) for seed in seeds

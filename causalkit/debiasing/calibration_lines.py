@@ -132,8 +132,11 @@ def add_cell_noise(
     return replace(lines, contributions=parts, cov=influence_covariance(parts * used.n, groups=used.groups))
 
 
-def check_lines(lines: CalibrationLines, stacklevel: int = 3) -> None:
-    """Refuse a slope that is not positive; warn where the lines speak of trouble."""
+def check_lines(lines: CalibrationLines, stacklevel: int = 3, *, has_fieller: bool = True) -> None:
+    """Refuse a slope that is not positive; warn where the lines speak of trouble.
+
+    ``has_fieller`` says whether the correction divides by the slope, so that Fieller's set answers weakness.
+    """
     k = lines.slope
     if not k > 0:
         raise CalibrationError(
@@ -141,9 +144,14 @@ def check_lines(lines: CalibrationLines, stacklevel: int = 3) -> None:
             "row order."
         )
     if lines.slope_ratio < 5:
+        answer = (
+            "Fieller set used; it may be unbounded."
+            if has_fieller
+            else "the delta interval of this correction is not reliable; LinearCalibration has Fieller's set."
+        )
         warnings.warn(
-            f"the calibration slope is {lines.slope_ratio:.2f} standard errors from zero (below 5): Fieller set used; "
-            f"it may be unbounded. {required_rows(lines.r_squared)} calibration rows would hold its noise to 5 %.",
+            f"the calibration slope is {lines.slope_ratio:.2f} standard errors from zero (below 5): {answer} "
+            f"{required_rows(lines.r_squared)} calibration rows would hold its noise to 5 %.",
             WeakInstrumentWarning,
             stacklevel=stacklevel,
         )
@@ -173,8 +181,8 @@ _LOW = [(p, q) for p, q in _POWERS if p + q <= 2]
 class CalibrationMoments:
     """Mergeable shifted cross-moments of a calibration sample, in constant memory without groups.
 
-    Holds Σ w y^p ŷ^q and Σ w² y^p ŷ^q (total degree up to 4) about a shift that the first chunk sets,
-    and per cluster the sums of degree up to 2.
+    Holds Σ w y^p ŷ^q and Σ w² y^p ŷ^q (total degree up to 4) about the mean of all rows so far, and per
+    cluster the sums of degree up to 2.
     """
 
     weight_type: str = "probability"
@@ -190,60 +198,83 @@ class CalibrationMoments:
         """Add the rows of a chunk."""
         if self.n and (sample.groups is None) != (self.clusters is None):
             raise ValueError("groups must be given for every chunk or for none.")
-        if self.shift is None:
-            self.shift = (float(sample.y.mean()), float(sample.predictions.mean()))
-        dy, df = sample.y - self.shift[0], sample.predictions - self.shift[1]
+        self.merge(CalibrationMoments._of(sample, self.weight_type))
+
+    @staticmethod
+    def _of(sample: CalibrationSample, weight_type: str) -> CalibrationMoments:
+        """Moments of one chunk about its own mean."""
+        shift = (float(sample.y.mean()), float(sample.predictions.mean()))
+        dy, df = sample.y - shift[0], sample.predictions - shift[1]
         weight = np.ones(sample.n) if sample.weight is None else sample.weight
-        squared = weight if self.weight_type == "frequency" else weight * weight
+        squared = weight if weight_type == "frequency" else weight * weight
         y_powers = [np.ones_like(dy), dy, dy**2, dy**3, dy**4]
         f_powers = [np.ones_like(df), df, df**2, df**3, df**4]
-        for p, q in _POWERS:
-            term = y_powers[p] * f_powers[q]
-            self.first[p, q] = self.first.get((p, q), 0.0) + float(weight @ term)
-            self.second[p, q] = self.second.get((p, q), 0.0) + float(squared @ term)
+        terms = {(p, q): y_powers[p] * f_powers[q] for p, q in _POWERS}
+        clusters: dict[Any, Array] | None = None
         if sample.groups is not None:
-            self._add_clusters(sample, weight, y_powers, f_powers)
-        self.n += sample.n
-        self.total_weight += float(weight.sum())
-        low, high = float(sample.predictions.min()), float(sample.predictions.max())
-        self.support = (min(self.support[0], low), max(self.support[1], high))
-
-    def _add_clusters(self, sample: CalibrationSample, weight: Array, y_powers: list, f_powers: list) -> None:
-        if self.clusters is None:
-            self.clusters = {}
-        groups = sample.groups
-        if groups is None:
-            return
-        sums = np.column_stack(
-            [
-                np.bincount(groups.codes, weights=weight * y_powers[p] * f_powers[q], minlength=groups.n_groups)
-                for p, q in _LOW
-            ]
+            codes, size = sample.groups.codes, sample.groups.n_groups
+            sums = np.column_stack([np.bincount(codes, weights=weight * terms[key], minlength=size) for key in _LOW])
+            clusters = dict(zip(sample.groups.labels.tolist(), sums, strict=True))
+        return CalibrationMoments(
+            weight_type=weight_type,
+            shift=shift,
+            n=sample.n,
+            total_weight=float(weight.sum()),
+            first={key: float(weight @ term) for key, term in terms.items()},
+            second={key: float(squared @ term) for key, term in terms.items()},
+            clusters=clusters,
+            support=(float(sample.predictions.min()), float(sample.predictions.max())),
         )
-        for label, row in zip(groups.labels.tolist(), sums, strict=True):
-            held = self.clusters.get(label)
-            self.clusters[label] = row if held is None else held + row
 
     def merge(self, other: CalibrationMoments) -> None:
-        """Add the moments of another sample, moved to this shift by the binomial theorem."""
+        """Add the moments of another sample; both are moved to the pooled mean by the binomial theorem.
+
+        About the pooled mean no moment is larger than the spread of the rows demands, whichever chunk came
+        first (test_a_far_first_chunk_costs_no_precision).
+        """
         if other.shift is None:
             return
         if self.shift is None:
             self.shift = other.shift
-        step = (other.shift[0] - self.shift[0], other.shift[1] - self.shift[1])
-        first, second = _moved(other.first, step, _POWERS), _moved(other.second, step, _POWERS)
-        for key in _POWERS:
-            self.first[key] = self.first.get(key, 0.0) + first[key]
-            self.second[key] = self.second.get(key, 0.0) + second[key]
-        if other.clusters is not None:
-            self.clusters = {} if self.clusters is None else self.clusters
-            for label, row in other.clusters.items():
-                moved = _moved(dict(zip(_LOW, row, strict=True)), step, _LOW)
-                values = np.array([moved[key] for key in _LOW])
-                self.clusters[label] = self.clusters[label] + values if label in self.clusters else values
+            parts = [other]
+        else:
+            parts = [self, other]
+        weights = [part.total_weight for part in parts]
+        centres = [
+            (part.shift[0] + part.first[1, 0] / w, part.shift[1] + part.first[0, 1] / w)
+            for part, w in zip(parts, weights, strict=True)
+            if part.shift is not None and w > 0
+        ]
+        used = [w for w in weights if w > 0]
+        if used:
+            centre = tuple(float(np.average([c[k] for c in centres], weights=used)) for k in (0, 1))
+        else:
+            centre = self.shift
+        moved = [part._about((centre[0], centre[1])) for part in parts]
+        self.first = {key: sum(part[0][key] for part in moved) for key in _POWERS}
+        self.second = {key: sum(part[1][key] for part in moved) for key in _POWERS}
+        clusters: dict[Any, Array] = {}
+        for _, _, held in moved:
+            for label, row in (held or {}).items():
+                clusters[label] = clusters[label] + row if label in clusters else row
+        self.clusters = None if all(held is None for _, _, held in moved) else clusters
+        self.shift = (centre[0], centre[1])
         self.n += other.n
         self.total_weight += other.total_weight
         self.support = (min(self.support[0], other.support[0]), max(self.support[1], other.support[1]))
+
+    def _about(self, centre: tuple[float, float]) -> tuple[dict, dict, dict[Any, Array] | None]:
+        """First and second weighted moments and cluster sums about another point."""
+        if self.shift is None:
+            return {}, {}, None
+        step = (self.shift[0] - centre[0], self.shift[1] - centre[1])
+        clusters = None
+        if self.clusters is not None:
+            clusters = {}
+            for label, row in self.clusters.items():
+                moved = _moved(dict(zip(_LOW, row, strict=True)), step, _LOW)
+                clusters[label] = np.array([moved[key] for key in _LOW])
+        return _moved(self.first, step, _POWERS), _moved(self.second, step, _POWERS), clusters
 
     def lines(self, cov_type: str = "HC1") -> CalibrationLines:
         """Both lines with their joint covariance, as :func:`fit_lines` gives from the rows."""

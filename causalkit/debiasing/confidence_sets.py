@@ -82,6 +82,8 @@ class RatioParts:
         if a > 0:
             root = np.sqrt(max(discriminant, 0.0))
             return ConfidenceSet((((-b - root) / (2 * a), (-b + root) / (2 * a)),))
+        if a == 0 and b != 0:  # the quadratic term is gone: a half-line
+            return ConfidenceSet(((-np.inf, -d / b),) if b > 0 else ((-d / b, np.inf),))
         if discriminant <= 0 or a == 0:
             return ConfidenceSet(((-np.inf, np.inf),))
         root = np.sqrt(discriminant)

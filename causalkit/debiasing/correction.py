@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from causalkit.debiasing.basis import CellBasis, NaturalSplineBasis
 from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, CalibrationSample, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, mean_functional
-from causalkit.debiasing.effects import DebiasedEffect, assemble_effect, warn_off_support
+from causalkit.debiasing.effect_assembly import assemble_effect, warn_off_support
+from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.debiasing.fitted import FittedCorrection
 from causalkit.debiasing.trial import check_trial, choose_downstream
 from causalkit.exceptions import CalibrationWarning
@@ -185,7 +186,8 @@ class CorrectionMixin(TransformerMixin):
         predictions : array-like, shape (n,) or (n, 1)
             Raw predictions of the trial rows (they are corrected here).
         treatment : array-like, shape (n,)
-            Two to 20 levels, each compared with the smallest; or continuous with ``estimator="ols"``.
+            Two to 20 levels, each compared with the smallest. With ``estimator="ols"`` a numeric treatment of
+            three values or more is a dose with one slope; pass strings for one effect per level.
         estimator : {"difference", "hajek", "horvitz_thompson", "ols", "aipw", "did"}, default="difference"
             Downstream estimator: difference in means; inverse-probability weighting with or without
             normalised weights; the treatment coefficient of least squares; doubly robust with
@@ -240,6 +242,10 @@ class CorrectionMixin(TransformerMixin):
         )
         fitted, cells = self._for_trial(trial.rows.n, treatment, sites)
         self._check_shared(shared_groups, trial.rows, fitted)
+        if n_bootstrap:
+            from causalkit.debiasing.bootstrap import bootstrap_effect, check_resampling
+
+            check_resampling(self, fitted)
         if estimator == "did" and getattr(self, "variation", "total") == "total":
             warnings.warn(
                 'estimator="did" with a correction fitted at variation="total": a cross-sectional slope does not '
@@ -264,8 +270,6 @@ class CorrectionMixin(TransformerMixin):
         )
         self._last_off_support = outside
         if n_bootstrap:
-            from causalkit.debiasing.bootstrap import bootstrap_effect
-
             draws = bootstrap_effect(
                 self, fitted, trial, estimator, cells, options, shared_groups, n_bootstrap, n_jobs, random_state
             )

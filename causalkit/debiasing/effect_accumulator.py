@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import chunks
 from causalkit.debiasing.downstream import contrast_names
-from causalkit.debiasing.effects import DebiasedEffect, assemble_from_moments
+from causalkit.debiasing.effect_assembly import assemble_from_moments
+from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.validation import check_sample_weight, check_vector
 
 __all__ = ["EffectAccumulator"]

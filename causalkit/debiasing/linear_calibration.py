@@ -268,7 +268,8 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
 
         Any sequence of chunks gives the ``fit`` of all rows to rounding, heteroscedasticity-consistent and
         clustered covariances included. Memory is constant (one short row per cluster with ``groups``).
-        The first chunks may be small; checks of size and slope apply once 10 rows are in.
+        The first chunks may be small; checks of size and slope apply once 10 rows are in. After ``fit`` the
+        rows of that fit are kept and added to.
 
         Parameters
         ----------
@@ -292,6 +293,8 @@ class LinearCalibration(CorrectionMixin, BaseEstimator):
         held = getattr(self, "_moments", None)
         if held is not None:
             moments.merge(held)
+        elif self.__sklearn_is_fitted__() and self._fitted.has_rows and self._fitted.sample is not None:
+            moments.update(self._fitted.sample)  # rows of an earlier fit count too
         moments.update(chunk)
         return self._from_moments(moments, predictions)
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, regression_functional
-from causalkit.debiasing.effects import assemble_effect, warn_off_support
+from causalkit.debiasing.effect_assembly import assemble_effect, warn_off_support
 from causalkit.exceptions import CalibrationWarning
 from causalkit.inference import InferenceResult
 from causalkit.validation import check_groups, check_sample_weight

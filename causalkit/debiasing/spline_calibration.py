@@ -115,7 +115,7 @@ class SplineCalibration(CorrectionMixin, BaseEstimator):
         )
         refuse_binary(sample.y)
         lines = fit_lines(sample, self.cov_type)
-        check_lines(lines)
+        check_lines(lines, has_fieller=False)
         n_knots, strength = self._choose(sample)
         fitted = _solve(sample, lines, n_knots, self.cov_type)
         self._warn_strength(n_knots, strength)

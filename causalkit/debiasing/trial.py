@@ -111,6 +111,7 @@ def check_trial(
 ) -> Trial:
     """Check everything that describes the trial before any work."""
     check_choice(estimator, "estimator", ESTIMATORS)
+    _refuse_ignored(estimator, confounders=confounders, propensity=propensity, post=post, unit=unit)
     for other, label in (
         (treatment, "treatment"),
         (confounders, "confounders"),
@@ -155,10 +156,34 @@ def check_trial(
     return trial
 
 
+_READS = {
+    "difference": (),
+    "hajek": ("confounders", "propensity"),
+    "horvitz_thompson": ("confounders", "propensity"),
+    "ols": ("confounders",),
+    "aipw": ("confounders", "propensity"),
+    "did": ("confounders", "post", "unit"),
+}
+
+
+def _refuse_ignored(estimator: str, **given: Any) -> None:
+    """Refuse an argument that the estimator would not read: silence would look like adjustment."""
+    for name, value in given.items():
+        if value is not None and name not in _READS[estimator]:
+            readers = [f'"{key}"' for key, names in _READS.items() if name in names]
+            raise ValueError(
+                f'{name} is not used by estimator="{estimator}": use estimator={" or ".join(readers)}, or leave it out.'
+            )
+
+
 def _code_treatment(treatment: Any, n: int, estimator: str) -> tuple[Treatment | None, Array | None]:
     if estimator != "ols":
         return check_treatment(treatment, n, like="predictions"), None
     array = np.asarray(treatment.to_numpy() if hasattr(treatment, "to_numpy") else treatment)
+    if array.dtype == object:
+        import pandas as pd
+
+        array = pd.Series(array).infer_objects().to_numpy()
     if array.dtype.kind in "fiu":
         values = check_vector(treatment, "treatment", n_rows=n, like="predictions")
         if len(np.unique(values[: min(n, 10_000)])) > 2 or len(np.unique(values)) > 2:

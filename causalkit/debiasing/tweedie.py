@@ -181,7 +181,7 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         refuse_binary(sample.y)
         _refuse_atoms(sample)
         lines = fit_lines(sample, self.cov_type)
-        check_lines(lines)
+        check_lines(lines, has_fieller=False)
         extra = self._check_unlabelled(unlabelled_predictions, sample)
         n_knots, cv_results = self._choose_knots(sample, extra)
         parts = self._solve(sample, lines, n_knots, extra)
@@ -325,7 +325,8 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         of_a, of_b, of_variance = (_padded(v, n) * longer for v in berkson.influence.T)
         if self.noise == "heteroscedastic":
             # In z the line a + bŷ has slope b·scale and intercept a + b·centre.
-            line = np.column_stack([of_a + centre * of_b, scale * of_b])
+            of_level, of_slope = berkson.line_influence.T
+            line = np.column_stack([of_level + centre * of_slope, scale * of_slope])
             gamma, of_gamma = noise_weighted_matching(basis, z, berkson.residuals, line, weight)
             bend, of_bend = gamma / scale, of_gamma / scale
             influence = -(of_bend / b - np.outer(of_b, bend) / b**2)
@@ -377,13 +378,17 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class _Berkson:
-    """Y = a + bŶ + e: coefficients, residual variance, and influence of (a, b, σ²), shape (n, 3)."""
+    """Y = a + bŶ + e: coefficients, residual variance, and influence of (a, b, σ²), shape (n, 3).
+
+    ``line_influence``, shape (n, 2), is that of the line that the residuals are taken from.
+    """
 
     intercept: float
     slope: float
     variance: float
     residuals: Array
     influence: Array
+    line_influence: Array
 
 
 @dataclass(frozen=True)
@@ -400,14 +405,16 @@ class _TweedieParts:
 def _berkson(sample: CalibrationSample, recalibrate: bool) -> _Berkson:
     share = np.full(sample.n, 1.0) if sample.weight is None else sample.weight * (sample.n / sample.weight.sum())
     if recalibrate:
-        a, b, influence, residuals = simple_regression(sample.predictions, sample.y, sample.weight)
-        centred = residuals
+        a, b, influence, centred = simple_regression(sample.predictions, sample.y, sample.weight)
     else:
         a, b, influence = 0.0, 1.0, np.zeros((sample.n, 2))
-        residuals = sample.y - sample.predictions
-        centred = residuals - np.average(residuals, weights=sample.weight)
+        centred = sample.y - sample.predictions
+        centred = centred - np.average(centred, weights=sample.weight)
     variance = float(np.average(centred**2, weights=sample.weight))
-    return _Berkson(a, b, variance, residuals, np.column_stack([influence, share * (centred**2 - variance)]))
+    # The residuals are those of the line through their mean, even where a = 0 and b = 1 are taken as known.
+    of_residuals = influence if recalibrate else np.column_stack([share * centred, np.zeros(sample.n)])
+    parts = np.column_stack([influence, share * (centred**2 - variance)])
+    return _Berkson(a, b, variance, centred, parts, of_residuals)
 
 
 def _padded(values: Array, n: int) -> Array:

@@ -305,7 +305,7 @@ def test_regressions() -> None:
         options = {} if name == "quantreg" else {"disp": 0}
         with refuses(ValueError, "not linear in the outcome"):
             correct_vcov(getattr(smf, name)(formula, frame).fit(**options), correction=LINEAR)
-    with warns(CalibrationWarning, "outcome: corrected map; covariate: raw map".capitalize()):
+    with warns(CalibrationWarning, "outcome: corrected map; covariate: raw map"):
         LINEAR.ols("f ~ a + np.square(f)", frame)
     with refuses(ValueError, "left side", "np.log(f)"):
         LINEAR.ols("np.log(f) ~ a", frame)

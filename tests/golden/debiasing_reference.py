@@ -91,7 +91,7 @@ def tweedie(
     inner = (knots - centre) / scale
     B, D = natural_columns((x - centre) / scale, inner), natural_slopes((x - centre) / scale, inner) / scale
     gram = B.T @ (mass[:, None] * B)
-    right = D.T @ (w * e**2) if heteroscedastic else variance * (D.T @ mass)
+    right = D.T @ (w * centred**2) if heteroscedastic else variance * (D.T @ mass)
     q = natural_columns((points - centre) / scale, inner) @ -np.linalg.solve(gram, right)
     return a + b * points - q / b
 
