@@ -10,6 +10,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "causalkit.composition": [
+        "ALR",
+        "CLR",
+        "ILR",
+        "BoxCoxCLR",
+        "Closure",
+        "CompositionalGraphicalLasso",
+        "CompositionalPartialCorrelation",
+        "ZeroReplacement",
+        "closure_null",
+        "compositional_ci_test",
+        "log_ratio_covariance",
+        "partial_correlation",
+        "proportionality",
+        "shrink_covariance",
+        "stability_selection",
+        "symmetric_balance_correlation",
+        "variation_matrix",
+    ],
     "causalkit.crossfit": ["CrossFitter"],
     "causalkit.debiasing": [
         "DebiasedEffect",
@@ -37,7 +56,17 @@ _EXPORTS = {
     "causalkit.persistence": ["load", "save"],
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
-_SUBMODULES = ("crossfit", "datasets", "debiasing", "exceptions", "inference", "linear", "persistence", "plotting")
+_SUBMODULES = (
+    "composition",
+    "crossfit",
+    "datasets",
+    "debiasing",
+    "exceptions",
+    "inference",
+    "linear",
+    "persistence",
+    "plotting",
+)
 
 __all__ = sorted([*_MODULE_OF, *_SUBMODULES])
 

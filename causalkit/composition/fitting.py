@@ -17,7 +17,7 @@ from causalkit.composition.precision import Precision, dense_precision, shrunk_p
 from causalkit.composition.shrinkage import Shrunk, closure_factor, shrink_logs
 from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
 
-__all__ = ["FittedPrecision", "fit_covariance", "fit_precision", "resolve_shrinkage"]
+__all__ = ["FittedPrecision", "fit_covariance", "fit_precision", "partial_correlation", "resolve_shrinkage"]
 
 Array = NDArray[np.float64]
 
@@ -139,3 +139,48 @@ def rank_error(gamma: Array, names: list[str]) -> DegenerateLogRatioError:
         f"the log-ratio covariance has numerical rank {rank}, expected D - 1 = {len(names) - 1}: a log-contrast of the "
         f"parts {involved[:12]} does not vary. Drop one of them or merge them."
     )
+
+
+def partial_correlation(X: object, shrinkage: object = "auto", sample_weight: object = None) -> Array:
+    r"""Partial correlations of the parts of a composition, as an array.
+
+    .. math:: r_{ij} = -\Gamma^+_{ij}\big/\sqrt{\Gamma^+_{ii}\Gamma^+_{jj}},
+
+    Γ the covariance of centred log-ratios. :class:`CompositionalPartialCorrelation` adds tests, intervals
+    and graphs.
+
+    Parameters
+    ----------
+    X : array-like, shape (n, D)
+        Positive parts.
+    shrinkage : {"auto", "basis", "invariant", "logratio", "ledoit_wolf", "oas"}, float or None, default="auto"
+        As in :class:`CompositionalPartialCorrelation`.
+    sample_weight : array-like, shape (n,), optional
+        Analysis weights.
+
+    Returns
+    -------
+    ndarray, shape (D, D)
+        Symmetric with unit diagonal.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`CompositionalPartialCorrelation.fit`.
+
+    References
+    ----------
+    Erb 2020, doi 10.1016/j.acags.2020.100026.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit.composition import partial_correlation
+    >>> X = np.exp(np.random.default_rng(0).normal(size=(30, 4)))
+    >>> partial_correlation(X, shrinkage=None).shape
+    (4, 4)
+    """
+    from causalkit.composition.partial_correlation import CompositionalPartialCorrelation
+
+    network = CompositionalPartialCorrelation(shrinkage=shrinkage, test=None)
+    return network.fit(X, sample_weight=sample_weight).partial_correlation_

@@ -103,8 +103,9 @@ def test_arms_without_two_rows_of_weight_are_refused(estimator: str, rows: int) 
     x, arm = _trial()
     weight = np.where(arm == 1, 0.0, 1.0)
     weight[np.flatnonzero(arm == 1)[:rows]] = 1.0
+    adjusts = estimator not in ("did", "difference")
     extra = {
-        "confounders": np.random.default_rng(0).normal(size=(120, 1)) if estimator not in ("did", "difference") else None,
+        "confounders": np.random.default_rng(0).normal(size=(120, 1)) if adjusts else None,
         "post": np.tile([0, 1], 60) if estimator == "did" else None,
     }
     with pytest.raises(ValueError, match=r"treatment level 1 has (no weight|1 row)"):
