@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
-from joblib import parallel_config
 from threadpoolctl import threadpool_limits
 
 from causalkit.validation import check_choice, check_sample_weight

@@ -10,7 +10,7 @@ from causalkit.composition.covariance import (
 from causalkit.composition.fitting import partial_correlation
 from causalkit.composition.graphical_lasso import CompositionalGraphicalLasso
 from causalkit.composition.independence import ConditionalIndependence, compositional_ci_test
-from causalkit.composition.partial_correlation import CompositionalPartialCorrelation
+from causalkit.composition.partial_correlation_estimator import CompositionalPartialCorrelation
 from causalkit.composition.robust import robust_log_ratio_covariance
 from causalkit.composition.shrinkage import closure_null, shrink_covariance
 from causalkit.composition.stability import StabilitySelection, stability_selection

@@ -180,7 +180,7 @@ def partial_correlation(X: object, shrinkage: object = "auto", sample_weight: ob
     >>> partial_correlation(X, shrinkage=None).shape
     (4, 4)
     """
-    from causalkit.composition.partial_correlation import CompositionalPartialCorrelation
+    from causalkit.composition.partial_correlation_estimator import CompositionalPartialCorrelation
 
     network = CompositionalPartialCorrelation(shrinkage=shrinkage, test=None)
     return network.fit(X, sample_weight=sample_weight).partial_correlation_

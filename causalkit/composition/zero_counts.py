@@ -152,7 +152,19 @@ class JamesSteinFill:
     """Every row shrunk towards equal proportions."""
 
     def fill(self, amounts: Array, limits: Array) -> Array:
-        """Shrunken counts with the row totals of the data, shape (n, D); the limits are not used."""
+        """Shrunken counts with the row totals of the data, shape (n, D); the limits are not used.
+
+        Raises
+        ------
+        ZeroReplacementError
+            Two or more counts in one part only: the estimated variance is 0, and zeros would stay zeros.
+        """
+        alone = np.flatnonzero(((amounts > 0).sum(axis=1) == 1) & (amounts.sum(axis=1) > 1))
+        if len(alone) and amounts.shape[1] > 1:
+            raise ZeroReplacementError(
+                f"james_stein cannot shrink {len(alone)} rows that hold a single part (first: row {alone[0]}): their "
+                "estimated variance is 0. Drop these rows, or use gbm, sq, bl or czm."
+            )
         return james_stein(amounts) * amounts.sum(axis=1, keepdims=True)
 
 

@@ -99,7 +99,11 @@ class LowRankFill:
     n_iter: int
 
     def fill(self, amounts: Array, limits: Array) -> Array:
-        """Filled amounts of new rows, shape (n, D); means and loadings stay, rows are independent."""
+        """Filled amounts of new rows, shape (n, D); means and loadings stay, rows are independent.
+
+        A row starts from its own scores and iterates to rest. Observed cells move with the fit meanwhile, so
+        that a training row ends near the values of the joint fit, which stops earlier, and not at them.
+        """
         cells, start = _cells(amounts, limits, self.column_maximum, self.fraction)
         done = np.array(start - self.centre)
         active = np.flatnonzero(cells.zero.any(axis=1))

@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 
 from causalkit.composition.graphical_lasso import CompositionalGraphicalLasso
-from causalkit.composition.partial_correlation import CompositionalPartialCorrelation
+from causalkit.composition import CompositionalPartialCorrelation
 from causalkit.composition.stability import stability_selection
 from causalkit.composition.subsample_fits import held_shrinkage
 from causalkit.composition.transforms import Closure
