@@ -15,7 +15,7 @@ from benchmarks.simulation import Tier
 
 __all__ = ["FAMILIES", "main"]
 
-FAMILIES = ("debiasing",)
+FAMILIES = ("debiasing", "composition")
 _PAGES = Path(__file__).resolve().parent.parent / "docs" / "validation"
 
 
