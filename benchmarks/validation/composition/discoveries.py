@@ -86,9 +86,9 @@ def _permutation_estimating_again(X: Array, rng: np.random.Generator) -> Array:
 
 
 def _one(
-    rng: np.random.Generator, *, n: int, methods: tuple[str, ...], scale_sd: float = 0.0, mean_sd: float = 0.0
+    rng: np.random.Generator, *, size: int, methods: tuple[str, ...], scale_sd: float = 0.0, mean_sd: float = 0.0
 ) -> dict[str, float]:
-    network = make_composition_network(n, 40, scale_sd=scale_sd, mean_sd=mean_sd, random_state=rng)
+    network = make_composition_network(size, 40, scale_sd=scale_sd, mean_sd=mean_sd, random_state=rng)
     upper = np.triu_indices(40, 1)
     edge, seed = network.adjacency[upper], int(rng.integers(2**31))
     out = {}
@@ -104,7 +104,7 @@ def rows(tier: Tier) -> Iterator[Row]:
     with quiet():
         bars: list[Row] = []
         for number, (n, listed) in enumerate(_LISTED.items()):
-            draws = tier.repeat(_one, 40, 20, seed=_SEED + number, n=n, methods=tuple(listed))
+            draws = tier.repeat(_one, 40, 20, seed=_SEED + number, size=n, methods=tuple(listed))
             for k, (name, targets) in enumerate(listed.items()):
                 yield from _listed_rows(f"G{number + 1}.{k + 1}", f"n={n}, {name}", draws, name, targets)
             if n >= 60:
@@ -113,7 +113,7 @@ def rows(tier: Tier) -> Iterator[Row]:
                 bars.append(tier.mean_within(f"{label}a", f"{what}: mean FDP", draws["default fdp"], -np.inf, 0.07))
                 power = draws["default power"]
                 bars.append(tier.mean_within(f"{label}b", f"{what}: power", power, least, 1.0))
-        draws = tier.repeat(_one, 40, 20, seed=_SEED + 9, n=60, methods=tuple(_UNITS), scale_sd=0.6, mean_sd=2.0)
+        draws = tier.repeat(_one, 40, 20, seed=_SEED + 9, size=60, methods=tuple(_UNITS), scale_sd=0.6, mean_sd=2.0)
         for k, (name, targets) in enumerate(_UNITS.items()):
             yield from _listed_rows(f"G4.{k + 1}", f"n=60, unequal scales and means, {name}", draws, name, targets)
         yield from bars

@@ -31,20 +31,20 @@ __all__ = ["estimate_rows", "test_rows"]
 
 Array = NDArray[np.float64]
 
-_VARIANCE = [
-    ".00203265",
-    ".000875304",
-    ".00346872",
-    ".00812528",
-    ".00278456",
-    ".00177691",
-    ".00841246",
-    ".00831486",
-    ".0102517",
-    ".0506186",
-    ".0515998",
-]
-_R_SQUARED = [".9074", ".8764", ".7949", ".5572", ".4954", ".8285", ".2935", ".4092", ".3306", ".3923", ".3622"]
+# Variance and R² of each part given the others, in the order of the columns.
+_PARTS = (
+    (".00203265", ".9074"),
+    (".000875304", ".8764"),
+    (".00346872", ".7949"),
+    (".00812528", ".5572"),
+    (".00278456", ".4954"),
+    (".00177691", ".8285"),
+    (".00841246", ".2935"),
+    (".00831486", ".4092"),
+    (".0102517", ".3306"),
+    (".0506186", ".3923"),
+    (".0515998", ".3622"),
+)
 _PAIRS = {
     "Si-Al": ".721524",
     "Fe-Al": ".726681",
@@ -82,8 +82,8 @@ def estimate_rows(tier: Tier) -> Iterator[Row]:
     fit = unshrunk(X)
     for number, part in enumerate(X.columns):
         label = f"A1.{number + 1}"
-        yield listed(f"{label}a", f"{part}: partial variance", fit.partial_variance_[number], _VARIANCE[number])
-        yield listed(f"{label}b", f"{part}: R² on the other parts", fit.r2_[number], _R_SQUARED[number])
+        yield listed(f"{label}a", f"{part}: partial variance", fit.partial_variance_[number], _PARTS[number][0])
+        yield listed(f"{label}b", f"{part}: R² on the other parts", fit.r2_[number], _PARTS[number][1])
     r = fit.partial_correlation_
     for number, (names, text) in enumerate(_PAIRS.items()):
         yield listed(f"A2.{number + 1}", f"partial correlation {names}", r[pair(X, names)], text)

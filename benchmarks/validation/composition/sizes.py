@@ -26,11 +26,11 @@ _SEED = 5000
 _ROUNDING = 5e-4
 
 
-def _one(rng: np.random.Generator, *, n: int, d: int) -> dict[str, float]:
+def _one(rng: np.random.Generator, *, size: int, d: int) -> dict[str, float]:
     """One composition whose ALR coordinates are independent standard normal; the pair lacks the reference."""
-    X = np.exp(np.column_stack([rng.standard_normal((n, d - 1)), np.zeros(n)]))
+    X = np.exp(np.column_stack([rng.standard_normal((size, d - 1)), np.zeros(size)]))
     fit = CompositionalPartialCorrelation(shrinkage=None, test="t").fit(X)
-    r, nu = float(fit.partial_correlation_[0, 1]), n - d
+    r, nu = float(fit.partial_correlation_[0, 1]), size - d
     lower, upper = fit.conf_int()
     conservative = abs(r) * math.sqrt(nu / (1 - r * r)) > stats.t.ppf(0.975, nu)
     return {
@@ -71,7 +71,7 @@ def rows(tier: Tier) -> Iterator[Row]:
     """E1 to E3 sizes by n and D, E4 clusters and heavy tails, E5 the conditional-independence test."""
     with quiet():
         for number, ((n, d), fisher) in enumerate(zip(_SIZES, _FISHER, strict=True)):
-            draws = tier.repeat(_one, _DRAWS, 1500, seed=_SEED + number, n=n, d=d)
+            draws = tier.repeat(_one, _DRAWS, 1500, seed=_SEED + number, size=n, d=d)
             label, what = f"E{number + 1}", f"n={n}, D={d}"
             yield tier.share_within(f"{label}.1", f"{what}: size of t on n-D+1", draws["t"], 0.045, 0.055)
             yield listed_share(f"{label}.2", f"{what}: size of Fisher's test", draws["fisher"], fisher, _DRAWS)
