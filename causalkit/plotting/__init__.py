@@ -2,7 +2,8 @@
 
 from causalkit.plotting.band import BandDisplay
 from causalkit.plotting.calibration import CalibrationDisplay
+from causalkit.plotting.partial_correlation import PartialCorrelationDisplay
 from causalkit.plotting.score import ScoreDisplay
 from causalkit.plotting.site_forest import SiteForestDisplay
 
-__all__ = ["BandDisplay", "CalibrationDisplay", "ScoreDisplay", "SiteForestDisplay"]
+__all__ = ["BandDisplay", "CalibrationDisplay", "PartialCorrelationDisplay", "ScoreDisplay", "SiteForestDisplay"]

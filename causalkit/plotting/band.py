@@ -59,7 +59,14 @@ class BandDisplay:
 
     @classmethod
     def from_result(
-        cls, result: Any, *, effect: str | None = None, truth: float | None = None, ax: Any = None
+        cls,
+        result: Any,
+        *,
+        effect: str | None = None,
+        truth: float | None = None,
+        title: str | None = None,
+        ylabel: str | None = None,
+        ax: Any = None,
     ) -> BandDisplay:
         """Compute and draw from a :class:`DebiasedEffect`.
 
@@ -70,6 +77,8 @@ class BandDisplay:
             Name of one effect; default the first.
         truth : float, optional
             Known effect on the truth, drawn as a line.
+        title, ylabel : str, optional
+            Words of your own, for example with the unit of the outcome.
         ax : Axes, optional
         """
         name = result.names[0] if effect is None else effect
@@ -86,9 +95,11 @@ class BandDisplay:
             name=name,
             correction=result.correction,
         )
-        return display.plot(truth=truth, ax=ax)
+        return display.plot(truth=truth, title=title, ylabel=ylabel, ax=ax)
 
-    def plot(self, truth: float | None = None, ax: Any = None) -> BandDisplay:
+    def plot(
+        self, truth: float | None = None, ax: Any = None, *, title: str | None = None, ylabel: str | None = None
+    ) -> BandDisplay:
         """Draw on one axes.
 
         Parameters
@@ -97,6 +108,8 @@ class BandDisplay:
             The true effect, where it is known: a horizontal line.
         ax : Axes, optional
             Where to draw; new ones by default.
+        title, ylabel : str, optional
+            Default "Between the two assumptions" and "effect (name)".
 
         Returns
         -------
@@ -123,7 +136,10 @@ class BandDisplay:
         if truth is not None:
             ax.axhline(truth, color=COLOURS["accent"], lw=1.2, label="truth")
         ax.set_xticks([0, 0.5, 1], ["exclusion\nr = 0", "r = 0.5", "surrogacy\nr = 1"])
-        ax.set(ylabel=f"effect ({self.name})", title="Between the two assumptions")
+        ax.set(
+            ylabel=f"effect ({self.name})" if ylabel is None else ylabel,
+            title="Between the two assumptions" if title is None else title,
+        )
         ax.legend(frameon=False, fontsize="small")
         tidy(ax)
         return self
