@@ -81,8 +81,8 @@ class LowRankFill:
     column_maximum : ndarray, shape (D,)
         Largest training value of each part.
     fraction, mixing, tol : float
-        Start as a fraction of the limit; weight of an observed cell against its fit; largest change of a
-        centred log-ratio at which a row stops.
+        Start as a fraction of the limit; weight of an observed cell against its fit; relative
+        change of its misfit at which a row stops.
     max_iter, n_iter : int
         Most rounds, and the rounds of the fit.
     """
@@ -101,36 +101,57 @@ class LowRankFill:
     def fill(self, amounts: Array, limits: Array) -> Array:
         """Filled amounts of new rows, shape (n, D); means and loadings stay, rows are independent.
 
-        A row starts from its own scores and iterates to rest. Observed cells move with the fit meanwhile, so
-        that a training row ends near the values of the joint fit, which stops earlier, and not at them.
+        A row starts from its own scores and stops by the rule of the joint fit, applied to its own misfit.
+        Observed cells move with the fit meanwhile, so that a training row ends near its values of the joint
+        fit and not at them.
         """
         cells, start = _cells(amounts, limits, self.column_maximum, self.fraction)
-        done = np.array(start - self.centre)
+        done = start - self.centre
         active = np.flatnonzero(cells.zero.any(axis=1))
-        current, here, change = done[active], cells.take(active), np.inf
-        for _ in range(self.max_iter):
-            if not len(active):
-                break
-            updated = self._round(here, current)
-            moved = np.abs(updated - current).max(axis=1)
-            done[active], change = updated, float(moved.max())
-            going = np.flatnonzero(moved >= self.tol)
-            active, current, here = active[going], updated[going], here.take(going)
+        current, here, n_round, change = done[active], cells.take(active), 0, np.inf
+        misfit = _misfit(here, closed_exp(current), self._fits(current)[1])
+        while len(active) and n_round < self.max_iter:
+            n_round += 1
+            current = self._round(here, current)
+            done[active] = current
+            previous, misfit = misfit, _misfit(here, closed_exp(current), self._fits(current)[1])
+            moved = np.abs(previous - misfit) / np.maximum(previous, np.finfo(np.float64).tiny)
+            resting = (misfit < self.tol) | (moved < self.tol)
+            going = np.flatnonzero(~resting if n_round >= _MIN_ROUNDS else np.ones_like(resting))
+            active, current, here, misfit = active[going], current[going], here.take(going), misfit[going]
+            change = float(moved[going].max(initial=0.0))
         if len(active):
             warnings.warn(
-                f"lrsvd stopped {len(active)} new rows after {self.max_iter} rounds with a last change of "
+                f"lrsvd stopped {len(active)} new rows after {self.max_iter} rounds with a last relative change of "
                 f"{change:.3g}, above tol={self.tol:g}: raise max_iter.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
         return _finished(cells, done, self.start_centre)
 
-    def _round(self, cells: _Cells, centred: Array) -> Array:
+    def _fits(self, centred: Array) -> tuple[Array, Array]:
+        """Plain and regularised rank-q fits of rows."""
         scores = centred @ self.loadings
-        fit, shrunken = scores @ self.loadings.T, (scores * self.retained) @ self.loadings.T
-        shares = np.where(cells.zero, closed_exp(shrunken), closed_exp(centred))
-        logs = cells.capped(closed_exp(centred_log_ratios(shares) + self.centre))
+        return scores @ self.loadings.T, (scores * self.retained) @ self.loadings.T
+
+    def _round(self, cells: _Cells, centred: Array) -> Array:
+        """One round of new rows, whose means stay the same throughout."""
+        fit, shrunken = self._fits(centred)
+        logs = _zeros_from_fit(cells, closed_exp(centred), shrunken, self.centre)
         return cells.capped(cells.mixed(closed_exp(logs), fit + self.centre, self.mixing)) - self.centre
+
+
+def _zeros_from_fit(cells: _Cells, shares: Array, shrunken: Array, centre: Array) -> Array:
+    """Centred log-ratios with zero cells from the regularised fit, uncentred and cut at the bounds."""
+    mixed = np.where(cells.zero, closed_exp(shrunken), shares)
+    return cells.capped(closed_exp(centred_log_ratios(mixed) + centre))
+
+
+def _misfit(cells: _Cells, shares: Array, shrunken: Array) -> Array:
+    """Squared distance of the observed cells from the regularised fit, per row."""
+    ratio = np.where(cells.zero, 1.0, shares / closed_exp(shrunken))
+    distance: Array = np.sum(centred_log_ratios(ratio) ** 2, axis=1)
+    return distance
 
 
 def fit_low_rank(
@@ -194,19 +215,17 @@ def fit_low_rank(
     start_centre = centre = centred.mean(axis=0)
     centred = centred - centre
     fit = shrunken = centred
-    shares, misfit, limit = closed_exp(centred), np.inf, _MAX_ITER if max_iter is None else max_iter
-    change = np.inf
+    shares, misfit, change = closed_exp(centred), np.inf, np.inf
+    limit = _MAX_ITER if max_iter is None else max_iter
     for n_iter in range(1, limit + 1):
-        shares = np.where(cells.zero, closed_exp(shrunken), shares)
-        logs = cells.capped(closed_exp(centred_log_ratios(shares) + centre))
+        logs = _zeros_from_fit(cells, shares, shrunken, centre)
         centre = logs.mean(axis=0)
         logs = cells.capped(cells.mixed(closed_exp(logs), fit + centre, mixing))
         centre = logs.mean(axis=0)
         centred = logs - centre
         shares = closed_exp(centred)
         fit, shrunken, loadings, retained = _low_rank(centred, n_components)
-        ratio = np.where(cells.zero, 1.0, shares / closed_exp(shrunken))
-        previous, misfit = misfit, float(np.sum(centred_log_ratios(ratio) ** 2, axis=1).mean())
+        previous, misfit = misfit, float(_misfit(cells, shares, shrunken).mean())
         change = abs(previous - misfit) / previous if previous > 0 else 0.0
         if n_iter >= _MIN_ROUNDS and (misfit < tol or change < tol):
             break
