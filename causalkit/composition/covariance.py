@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.exceptions import DegenerateLogRatioError
+from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
 
 __all__ = [
     "CentredLogs",
@@ -17,6 +17,7 @@ __all__ = [
     "double_centre",
     "log_ratio_covariance",
     "proportionality",
+    "refuse_constant_columns",
     "refuse_proportional_parts",
     "symmetric_balance_correlation",
     "variation_matrix",
@@ -70,7 +71,11 @@ class CentredLogs:
 
 
 def centre_logs(
-    log_x: Array, weight: Array | None = None, confounders: Array | None = None, projector: Array | None = None
+    log_x: Array,
+    weight: Array | None = None,
+    confounders: Array | None = None,
+    projector: Array | None = None,
+    close: bool = True,
 ) -> CentredLogs:
     """Centre log proportions and regress confounders out of them.
 
@@ -84,12 +89,19 @@ def centre_logs(
         Columns to regress out together with the intercept.
     projector : ndarray, shape (n, q), optional
         The same, already made orthonormal.
+    close : bool, default=True
+        False where the logs are residuals of log proportions, which closing would change.
+
+    Raises
+    ------
+    DegreesOfFreedomError
+        If the mean and the confounders take up all rows.
     """
     from scipy.special import logsumexp
 
     n = log_x.shape[0]
     w = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
-    logs = log_x - logsumexp(log_x, axis=1, keepdims=True)
+    logs = log_x - (logsumexp(log_x, axis=1, keepdims=True) if close else 0.0)
     mean = w @ logs
     logs -= mean
     if confounders is not None and projector is None:
@@ -100,8 +112,14 @@ def centre_logs(
         # Rows of weight zero have no fitted value of their own; they carry none in any sum either.
         fitted = projector @ (projector.T @ (root * logs))
         logs -= np.divide(fitted, root, out=np.zeros_like(fitted), where=root > 0)
+    q = 0 if projector is None else projector.shape[1]
+    if not (1 + q) * float(w @ w) < 1 - 1e-12:
+        raise DegreesOfFreedomError(
+            f"{n} rows with an effective number of {1 / float(w @ w):.3g} leave nothing to estimate a covariance from: "
+            f"expected more than 1 + q = {1 + q} (q confounders). Pass more rows, or spread the weights."
+        )
     clr = logs - logs.mean(axis=1, keepdims=True)
-    return CentredLogs(logs, clr, mean, w, 0 if projector is None else projector.shape[1], projector)
+    return CentredLogs(logs, clr, mean, w, q, projector)
 
 
 def double_centre(matrix: Array) -> Array:
@@ -278,6 +296,9 @@ def symmetric_balance_correlation(X: Any, sample_weight: Any = None) -> Array:
     >>> symmetric_balance_correlation(X).shape
     (4, 4)
     """
+    from causalkit.validation import check_composition
+
+    check_composition(X, min_parts=3)
     gamma = log_ratio_covariance(X, sample_weight)
     d, diagonal = len(gamma), np.diag(gamma)
     p4 = 1 / (d - 1 + np.sqrt(d * (d - 2)))
@@ -290,17 +311,42 @@ def symmetric_balance_correlation(X: Any, sample_weight: Any = None) -> Array:
     return np.asarray(out)
 
 
+def rounding_variance(mean: Array) -> float:
+    """Variance that rounding alone gives to logs of this size."""
+    return float((32 * np.finfo(float).eps * (1 + np.abs(mean).max())) ** 2)
+
+
+def proportional_error(first: str, second: str) -> DegenerateLogRatioError:
+    """The error for two parts in a constant ratio."""
+    return DegenerateLogRatioError(
+        f"parts {first!r} and {second!r} are proportional: their log-ratio does not vary. Merge them, or drop one of "
+        "the two."
+    )
+
+
+def refuse_constant_columns(variances: Array, mean: Array, names: list[str], method: str) -> None:
+    """Refuse columns that shrinkage of correlations would have to divide by a spread of 0."""
+    constant = np.flatnonzero(variances <= np.maximum(1e-24 * variances.mean(), rounding_variance(mean)))
+    if len(constant):
+        what = "log proportion" if method == "basis" else "log-ratio"
+        raise DegenerateLogRatioError(
+            f"the {what} of part {names[constant[0]]!r} does not vary ({len(constant)} such parts), and "
+            f"shrinkage={method!r} divides by its spread. Use shrinkage='invariant', 'ledoit_wolf' or None."
+        )
+
+
 def refuse_proportional_parts(data: CentredLogs, names: list[str]) -> None:
-    """Refuse two parts whose log-ratio does not vary (relative 1e-12), in O(nD log D).
+    """Refuse two parts whose log-ratio does not vary (relative 1e-12, or rounding), in O(nD log D).
 
     A random projection of the columns puts equal columns next to each other; neighbours are then compared
     in full.
     """
     columns = data.clr * np.sqrt(data.weight)[:, None]
     size = float(np.einsum("ij,ij->", columns, columns)) / columns.shape[1]
+    small = max(1e-12 * size, rounding_variance(data.mean))
     probe = np.random.default_rng(0).standard_normal(len(columns)) @ columns
     order = np.argsort(probe)
-    near = np.flatnonzero(np.diff(probe[order]) <= 1e-5 * np.sqrt(size))
+    near = np.flatnonzero(np.diff(probe[order]) <= 10 * np.sqrt(small))
     for position in near:
         # Columns that a projection cannot tell apart may still be separated by others in between.
         for step in range(1, 6):
@@ -308,8 +354,5 @@ def refuse_proportional_parts(data: CentredLogs, names: list[str]) -> None:
                 break
             i, j = sorted((int(order[position]), int(order[position + step])))
             difference = columns[:, i] - columns[:, j]
-            if difference @ difference <= 1e-12 * size:
-                raise DegenerateLogRatioError(
-                    f"parts {names[i]!r} and {names[j]!r} are proportional: their log-ratio does not vary. Merge them, "
-                    "or drop one of the two."
-                )
+            if difference @ difference <= small:
+                raise proportional_error(names[i], names[j])

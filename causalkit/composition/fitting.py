@@ -10,18 +10,32 @@ from numpy.typing import NDArray
 from causalkit.composition.covariance import (
     CentredLogs,
     basis_variances,
+    proportional_error,
+    refuse_constant_columns,
     refuse_proportional_parts,
+    variation_of,
     weighted_crossproduct,
 )
+from causalkit.composition.moments import CompositionMoments
+from causalkit.composition.parts import part_position
 from causalkit.composition.precision import Precision, dense_precision, shrunk_precision
 from causalkit.composition.shrinkage import Shrunk, closure_factor, shrink_logs
 from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
 
-__all__ = ["FittedPrecision", "fit_covariance", "fit_precision", "partial_correlation", "resolve_shrinkage"]
+__all__ = [
+    "FittedPrecision",
+    "fit_covariance",
+    "fit_moments",
+    "fit_precision",
+    "partial_correlation",
+    "reference_columns",
+    "resolve_shrinkage",
+]
 
 Array = NDArray[np.float64]
 
 _SINGULAR = 1e13
+_NO_SHRINKAGE = 1e-14  # below this λI is lost in the rounding of a singular matrix
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,32 @@ def require_degrees_of_freedom(n: float, n_parts: int, n_confounders: int) -> No
         )
 
 
+def require_shrinkage(intensity: float, n: float, n_parts: int, n_confounders: int) -> None:
+    """Refuse an intensity of 0 where the covariance is singular."""
+    if intensity < _NO_SHRINKAGE and n - n_confounders < n_parts:
+        raise DegreesOfFreedomError(
+            f"the shrinkage intensity is {intensity:g} with n = {n:g} rows, q = {n_confounders} confounders and D = "
+            f"{n_parts} parts, which leaves a singular covariance: set shrinkage to a larger float, or use another "
+            "method."
+        )
+
+
+def reference_columns(data: CentredLogs, method: str, reference: object, names: list[str]) -> Array:
+    """Columns whose correlations "basis" and "logratio" shrink, shape (n, D); CLR for the other methods."""
+    if method == "basis":
+        return data.logs
+    if method != "logratio" or reference is None:
+        return data.clr
+    parts = reference if isinstance(reference, list | tuple) else [reference]
+    index = [part_position(part, names, "reference") for part in parts]
+    if len(index) == 1:
+        raise ValueError(
+            'reference of shrinkage="logratio" must be a list of parts (their geometric mean) or None: with '
+            "one part its own column is constant."
+        )
+    return np.asarray(data.logs - data.logs[:, index].mean(axis=1, keepdims=True))
+
+
 def fit_precision(
     data: CentredLogs,
     names: list[str],
@@ -79,7 +119,7 @@ def fit_precision(
     intensity: float | None,
     *,
     variance: float | None = None,
-    columns: Array | None = None,
+    reference: object = None,
 ) -> FittedPrecision:
     """Fit Γ⁺ by one method.
 
@@ -91,20 +131,28 @@ def fit_precision(
     method : {"none", "basis", "invariant", "logratio", "ledoit_wolf", "oas"}
     intensity, variance : float, optional
         λ and λ_var to hold.
-    columns : ndarray, shape (n, D), optional
-        Log-ratio columns of "logratio".
+    reference : int, str or list, optional
+        Reference of "logratio"; None for the CLR.
+
+    Raises
+    ------
+    DegenerateLogRatioError
+        Proportional parts, or a covariance of deficient rank.
+    DegreesOfFreedomError
+        Too few rows.
     """
     n_rows, d = int(np.count_nonzero(data.weight)), data.logs.shape[1]
     refuse_proportional_parts(data, names)
     if method == "none":
         require_degrees_of_freedom(min(n_rows, data.n_effective), d, data.n_confounders)
         return fit_covariance(weighted_crossproduct(data, data.clr), names)
-    shrunk = shrink_logs(data, method, intensity=intensity, variance=variance, columns=columns)
-    if shrunk.intensity == 0 and n_rows - data.n_confounders < d:
-        raise DegreesOfFreedomError(
-            f"the estimated shrinkage is 0 with n = {n_rows} rows, q = {data.n_confounders} confounders and D = {d} "
-            "parts, which leaves a singular covariance: set shrinkage to a float, or use another method."
-        )
+    columns = reference_columns(data, method, reference, names)
+    if method in ("basis", "logratio"):
+        refuse_constant_columns(data.weight @ (columns * columns), data.mean, names, method)
+    shrunk = shrink_logs(
+        data, method, intensity=intensity, variance=variance, columns=columns if method == "logratio" else None
+    )
+    require_shrinkage(shrunk.intensity, n_rows, d, data.n_confounders)
     try:
         precision = shrunk_precision(shrunk)
     except np.linalg.LinAlgError:
@@ -126,12 +174,35 @@ def fit_covariance(gamma: Array, names: list[str]) -> FittedPrecision:
     return FittedPrecision(precision, None, gamma, closure_factor(basis_variances(np.diag(gamma))))
 
 
+def fit_moments(moments: CompositionMoments, names: list[str], method: str, intensity: float | None) -> FittedPrecision:
+    """Fit Γ⁺ from mergeable moments, with the checks of :func:`fit_precision`."""
+    gamma, d = moments.covariance(), len(names)
+    tau = variation_of(gamma)
+    tau[range(d), range(d)] = np.inf
+    i, j = sorted(divmod(int(np.argmin(tau)), d))
+    if not tau[i, j] > 1e-12 * float(np.trace(gamma)) / d:
+        raise proportional_error(names[i], names[j])
+    if method == "none":
+        require_degrees_of_freedom(moments.n, d, 0)
+        return fit_covariance(gamma, names)
+    if method in ("basis", "logratio"):
+        mean, second, _ = moments.central()
+        refuse_constant_columns(np.diag(second), mean, names, method)
+    shrunk = moments.shrunk(method, intensity)
+    require_shrinkage(shrunk.intensity, moments.n, d, 0)
+    try:
+        precision = shrunk_precision(shrunk)
+    except np.linalg.LinAlgError:
+        raise rank_error(gamma, names) from None
+    return FittedPrecision(precision, shrunk, gamma, closure_factor(shrunk.variances))
+
+
 def rank_error(gamma: Array, names: list[str]) -> DegenerateLogRatioError:
     """The error for a Γ with a null log-contrast beside the constant, naming its parts."""
     values, vectors = np.linalg.eigh(gamma)
-    rank = int(np.sum(values > values[-1] * len(values) * np.finfo(float).eps * 10))
+    rank = min(int(np.sum(values > values[-1] * len(values) * np.finfo(float).eps * 10)), len(values) - 2)
     # The constant is always a null vector; take it out of the null space before naming the parts.
-    null = vectors[:, : max(len(values) - rank, 2)]
+    null = vectors[:, : len(values) - rank]
     null = null - null.mean(axis=0)
     worst = null[:, int(np.argmax(np.linalg.norm(null, axis=0)))]
     involved = [names[k] for k in np.flatnonzero(np.abs(worst) > 0.1 * np.abs(worst).max())]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.composition.covariance import double_centre, log_ratio_covariance
+from causalkit.composition.fitting import fit_covariance
 from causalkit.composition.inference import partial_t_test
-from causalkit.composition.precision import dense_precision
-from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
+from causalkit.exceptions import DegreesOfFreedomError
 
 __all__ = ["ConditionalIndependence", "compositional_ci_test", "independence_from_covariance"]
 
@@ -43,10 +43,11 @@ def part_index(part: Any, names: list[str]) -> int:
         if part not in names:
             raise ValueError(f"unknown part {part!r}; the parts are {names[:12]}{' ...' if len(names) > 12 else ''}.")
         return names.index(part)
-    position = int(part)
-    if not -len(names) <= position < len(names):
+    if not isinstance(part, int | np.integer) or isinstance(part, bool):
+        raise ValueError(f"a part must be a name or a position, got {part!r}; there are {len(names)} parts.")
+    if not -len(names) <= part < len(names):
         raise ValueError(f"part {part!r} is out of range: there are {len(names)} parts.")
-    return position % len(names)
+    return int(part) % len(names)
 
 
 def independence_from_covariance(
@@ -72,12 +73,8 @@ def independence_from_covariance(
             "Condition on fewer parts."
         )
     block = double_centre(gamma_block(np.array([first, second, *others])))
-    try:
-        r = dense_precision(block).correlations(slice(None), slice(None))[0, 1]
-    except np.linalg.LinAlgError:
-        raise DegenerateLogRatioError(
-            f"the log-ratios of {[names[k] for k in (first, second, *others)]} are linearly dependent: drop one."
-        ) from None
+    precision = fit_covariance(block, [names[k] for k in (first, second, *others)]).precision
+    r = precision.correlations(slice(None), slice(None))[0, 1]
     result = partial_t_test(np.array([r]), dof)
     return ConditionalIndependence(float(r), float(result.statistic[0]), float(dof), float(result.pvalue[0]))
 

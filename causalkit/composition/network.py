@@ -118,7 +118,7 @@ class FittedNetwork:
         if max_pvalue >= 1:
             return 0.0
         if self.test == "fisher":
-            bound = float(np.tanh(stats.norm.isf(max_pvalue / 2) / np.sqrt(self.dof)))
+            bound = float(np.tanh(stats.norm.isf(max_pvalue / 2) / np.sqrt(self.dof))) * (1 - 1e-9)
             return 0.0 if self.null == "closure" else bound
         critical = float(stats.t(self.dof).isf(max_pvalue / 2))
         bound = critical / float(np.sqrt(critical**2 + self.dof))

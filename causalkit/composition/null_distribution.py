@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
 
+from causalkit._crossfit_tasks import _SingleThreadedBlas
 from causalkit.composition.covariance import CentredLogs, centre_logs
 from causalkit.composition.precision import Precision, shrunk_precision
 from causalkit.composition.shrinkage import Shrunk, closure_factor, shrink_logs
+from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
 
 __all__ = ["bootstrap_correlations", "closure_kappa", "null_generator", "permutation_pvalues"]
 
@@ -84,11 +88,12 @@ def permutation_pvalues(
     deviations: Array,
     n_resamples: int,
     rng: np.random.Generator,
+    verbose: int = 0,
 ) -> Array:
     """p = (1 + #{|x*| ≥ |x|})/(1 + N) with a null pooled over pairs and resamples.
 
     Each column of the log data is permuted by itself; λ and λ_var are held. Estimating λ anew would make
-    it 1 on permuted data, and every observed pair would look extreme.
+    it 1 on permuted data, and every observed pair would look extreme. With λ = 1 every r is r⁰ and every p is 1.
 
     Parameters
     ----------
@@ -96,18 +101,22 @@ def permutation_pvalues(
         Observed r - r⁰.
     """
     d = data.logs.shape[1]
+    if shrunk.intensity >= 1:
+        return np.ones((d, d))
     logs = data.logs + data.mean
     upper = np.triu_indices(d, 1)
     observed = np.abs(deviations[upper])
     order = np.argsort(observed)
     thresholds = observed[order]
     exceed = np.zeros(len(thresholds))
-    for _ in range(n_resamples):
+    for done in range(1, n_resamples + 1):
         fake = centre_logs(rng.permuted(logs, axis=0), data.weight, projector=data.projector)
         again = shrink_logs(fake, method, intensity=shrunk.intensity, variance=shrunk.variance_intensity)
         factor = closure_factor(again.variances)
         x = np.sort(np.abs(shrunk_precision(again).correlations()[upper] - factor[upper[0]] * factor[upper[1]]))
         exceed += len(x) - np.searchsorted(x, thresholds, side="left")
+        if verbose:
+            _show_progress("permutations", done, n_resamples)
     values = np.empty_like(exceed)
     values[order] = (1 + exceed) / (1 + n_resamples * len(observed))
     out = np.ones((d, d))
@@ -122,32 +131,63 @@ def bootstrap_correlations(
     groups: Any,
     n_resamples: int,
     rng: np.random.Generator,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> tuple[Array, int]:
     """Partial correlations of resampled rows (or whole groups), shape (B, pairs), and how many were redrawn.
 
-    ``fit`` maps row positions to a precision and raises ``numpy.linalg.LinAlgError`` when they are singular.
-    """
-    from causalkit.exceptions import DegreesOfFreedomError
+    ``fit`` maps row positions to a precision and raises an error of rank where they do not allow one; such a
+    resample is drawn again. Rows are drawn in one order whatever the number of jobs, so results are the same.
 
-    draws: list[Array] = []
-    redrawn = 0
+    Raises
+    ------
+    DegreesOfFreedomError
+        If ten times as many resamples as asked for did not suffice.
+    """
     members = None
     if groups is not None:
         members = [np.flatnonzero(groups.codes == g) for g in range(groups.n_groups)]
-    while len(draws) < n_resamples:
+
+    def resample() -> NDArray[np.intp]:
         if members is None:
-            rows = rng.integers(0, n, n)
-        else:
-            rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-        try:
-            r = fit(rows).correlations(slice(None), slice(None))
-        except np.linalg.LinAlgError:
-            redrawn += 1
-            if redrawn > 10 * n_resamples:
-                raise DegreesOfFreedomError(
-                    "the bootstrap cannot find resamples of full rank: too few distinct rows for the number of parts. "
-                    "Use shrinkage or fewer parts."
-                ) from None
-            continue
-        draws.append(r[np.triu_indices(len(r), 1)])
+            return rng.integers(0, n, n)
+        return np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
+
+    draws: list[Array] = []
+    redrawn = 0
+    while len(draws) < n_resamples:
+        batch = [resample() for _ in range(min(64, n_resamples - len(draws)))]
+        size = -(-len(batch) // 8)
+        tasks = [delayed(_fit_resamples)(fit, batch[k : k + size]) for k in range(0, len(batch), size)]
+        found = [r for part in Parallel(n_jobs=n_jobs)(tasks) for r in part]
+        draws += [r for r in found if r is not None]
+        redrawn += sum(r is None for r in found)
+        if redrawn > 10 * n_resamples:
+            raise DegreesOfFreedomError(
+                "the bootstrap cannot find resamples of full rank: too few distinct rows for the number of parts. "
+                "Use shrinkage or fewer parts."
+            )
+        if verbose:
+            _show_progress("bootstrap", len(draws), n_resamples)
     return np.array(draws), redrawn
+
+
+def _fit_resamples(fit: Callable[[NDArray[np.intp]], Precision], batch: list[NDArray[np.intp]]) -> list[Array | None]:
+    """Pairs above the diagonal for each resample; None where it is singular."""
+    out: list[Array | None] = []
+    with _SingleThreadedBlas():
+        for rows in batch:
+            try:
+                r = fit(rows).correlations(slice(None), slice(None))
+            except (np.linalg.LinAlgError, DegenerateLogRatioError, DegreesOfFreedomError):
+                out.append(None)
+            else:
+                out.append(r[np.triu_indices(len(r), 1)])
+    return out
+
+
+def _show_progress(what: str, done: int, total: int) -> None:
+    filled = 30 * done // total
+    end = "\n" if done == total else ""
+    sys.stderr.write(f"\r{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}{end}")
+    sys.stderr.flush()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
 
 from causalkit.composition.covariance import CentredLogs, centre_logs
-from causalkit.composition.fitting import FittedPrecision, fit_covariance, fit_precision, resolve_shrinkage
-from causalkit.composition.independence import part_index
+from causalkit.composition.fitting import (
+    FittedPrecision,
+    fit_covariance,
+    fit_moments,
+    fit_precision,
+    require_degrees_of_freedom,
+    resolve_shrinkage,
+)
 from causalkit.composition.moments import CompositionMoments
 from causalkit.composition.network import BLOCKWISE, FittedNetwork
 from causalkit.composition.readouts import NetworkReadoutMixin
@@ -25,11 +33,9 @@ from causalkit.validation import (
     check_groups,
     check_integer,
     check_matrix,
+    check_same_index,
     check_sample_weight,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["CompositionalPartialCorrelation"]
 
@@ -199,15 +205,31 @@ InferenceUnavailableError
         self._check_parameters()
         if hasattr(X, "dask"):
             return self._fit_blocks(X, confounders, sample_weight, groups)
-        values, names, rule = self._replace_zeros(X)
-        n, d = values.shape
-        if n < 3:
-            raise DegreesOfFreedomError(f"X has {n} sample(s): a minimum of 3 is required.")
+        for name, other in (("confounders", confounders), ("sample_weight", sample_weight), ("groups", groups)):
+            check_same_index(X, other, ("X", name))
+        allowed = "refuse" if self.zero_replacement is None else "allow"
+        n = len(check_composition(X, zeros=allowed, min_parts=3)[0])
         weight = check_sample_weight(sample_weight, n, like="X")
         clusters = check_groups(groups, n, like="X")
-        controls = None if confounders is None else self._check_confounders(confounders, n)
-        data = centre_logs(np.log(values), weight, controls)
-        method, intensity = self._method(data.n_effective, d, data.n_confounders)
+        controls = None if confounders is None else check_matrix(confounders, "confounders", n_rows=n, like="X")
+        table = X
+        if weight is not None and not weight.all():
+            # A row of weight zero is a row that is not there: it must not count as a cluster or be resampled.
+            kept = np.flatnonzero(weight)
+            table, weight, n = _safe_indexing(X, kept), weight[kept], len(kept)
+            clusters = None if clusters is None else check_groups(clusters.labels[clusters.codes[kept]], n)
+            controls = None if controls is None else (controls[0][kept], controls[1])
+        q = 0 if controls is None else controls[0].shape[1]
+        if n - q < 3:
+            raise DegreesOfFreedomError(
+                f"X has {n} sample(s) (rows of positive weight): a minimum of 3 is required"
+                f"{f', and {3 + q} with {q} confounders' if q else ''}."
+            )
+        if controls is not None:
+            _check_confounders(*controls)
+        values, names, rule = self._replace_zeros(table)
+        data = centre_logs(np.log(values), weight, None if controls is None else controls[0])
+        method, intensity = self._method(data.n_effective, len(names), q)
         fitted = self._fit_precision(data, names, method, intensity, values, weight)
         network = self._make_network(fitted, data, names, method, clusters, data.n_effective)
         self._set_fitted(network, X, rule)
@@ -233,6 +255,7 @@ InferenceUnavailableError
             raise ValueError('reference is read by shrinkage="logratio" only; partial correlations need none.')
 
     def _replace_zeros(self, X: Any) -> tuple[Array, list[str], Any]:
+        _refuse_repeated_names(X)
         if self.zero_replacement is None:
             values, names = check_composition(X, min_parts=3)
             return values, names, None
@@ -243,18 +266,6 @@ InferenceUnavailableError
         _, names = check_composition(X, zeros="allow", min_parts=3)
         replaced = rule.fit_transform(X)
         return check_composition(np.asarray(replaced))[0], names, rule
-
-    def _check_confounders(self, confounders: Any, n: int) -> Array:
-        matrix, names = check_matrix(confounders, "confounders", n_rows=n, like="X")
-        centred = matrix - matrix.mean(axis=0)
-        size = np.linalg.norm(centred, axis=0)
-        if (size <= 1e-12 * np.maximum(np.abs(matrix).max(axis=0), 1e-300)).any():
-            raise ValueError(f"confounders column {names[int(np.argmin(size))]!r} is constant: drop it.")
-        if np.linalg.matrix_rank(centred / size) < matrix.shape[1]:
-            raise ValueError(
-                f"confounders are collinear: {matrix.shape[1]} columns {names[:8]} of lower rank; drop some."
-            )
-        return matrix
 
     def _method(self, n_effective: float, d: int, q: int) -> tuple[str, float | None]:
         if self.robust is not None:
@@ -278,17 +289,7 @@ InferenceUnavailableError
             if weight is not None or data.n_confounders:
                 raise ValueError("robust cannot be combined with sample_weight or confounders.")
             return fit_covariance(robust_log_ratio_covariance(values, self.robust), names)
-        columns = None
-        if method == "logratio" and self.reference is not None:
-            parts = self.reference if isinstance(self.reference, list | tuple) else [self.reference]
-            index = [part_index(part, names) for part in parts]
-            if len(index) == 1:
-                raise ValueError(
-                    'reference of shrinkage="logratio" must be a list of parts (their geometric mean) or None: with '
-                    "one part its own column is constant."
-                )
-            columns = data.logs - data.logs[:, index].mean(axis=1, keepdims=True)
-        return fit_precision(data, names, method, intensity, columns=columns)
+        return fit_precision(data, names, method, intensity, reference=self.reference)
 
     def _make_network(
         self,
@@ -320,7 +321,9 @@ InferenceUnavailableError
             dof=plan.dof,
             groups=groups,
         )
-        if fitted.shrunk is not None and fitted.shrunk.intensity >= 1 and plan.test == "shrunk_t":
+        self._resolved_storage(len(names), plan.test)
+        at_target = fitted.shrunk is not None and fitted.shrunk.intensity >= 1
+        if at_target and plan.test in ("shrunk_t", "permutation"):
             warnings.warn(
                 "the shrinkage intensity is 1: nothing is left of the data's associations, and all p-values are 1. "
                 "Collect more rows or use fewer parts.",
@@ -329,19 +332,23 @@ InferenceUnavailableError
             )
         return resample_tests(self, network)
 
+    def _resolved_storage(self, d: int, test: str) -> str:
+        storage = self.storage if self.storage != "auto" else ("factor" if d > _DENSE_LIMIT else "dense")
+        if storage == "factor" and test not in (*BLOCKWISE, "none"):
+            raise InferenceUnavailableError(
+                f"test={test!r} needs all pairs at once: use storage='dense', or test='shrunk_t' or 't'."
+            )
+        return storage
+
     def _set_fitted(self, network: FittedNetwork, X: Any, rule: Any) -> None:
         d = network.n_parts
-        storage = self.storage if self.storage != "auto" else ("factor" if d > _DENSE_LIMIT else "dense")
+        storage = self._resolved_storage(d, network.test)
         if storage == "dense" and d > _DENSE_LIMIT:
             warnings.warn(
                 f"storage='dense' with D = {d} parts takes {8 * d * d / 2**30:.1f} GB for every (D, D) array: "
                 "storage='factor' computes blocks on access.",
                 UserWarning,
                 stacklevel=3,
-            )
-        if storage == "factor" and network.test not in (*BLOCKWISE, "none"):
-            raise InferenceUnavailableError(
-                f"test={network.test!r} needs all pairs at once: use storage='dense', or test='shrunk_t' or 't'."
             )
         self._network, self._storage = network, storage
         shrunk = network.shrunk
@@ -372,8 +379,8 @@ InferenceUnavailableError
     def partial_fit(self, X: Any, y: Any = None) -> CompositionalPartialCorrelation:
         """Add a chunk of rows to mergeable cross-moments (D×D of memory, whatever n).
 
-        The fit is that of all rows so far, available as soon as they suffice. Tests that need the rows
-        ("influence", "permutation", "bootstrap") are refused.
+        The fit is that of all rows so far, available as soon as they suffice; the rows of an earlier ``fit``
+        are kept and added to. Tests that need the rows ("influence", "permutation", "bootstrap") are refused.
 
         Parameters
         ----------
@@ -387,16 +394,48 @@ InferenceUnavailableError
         """
         self._check_parameters()
         self._refuse_streaming()
+        _refuse_repeated_names(X)
+        held = self._held_moments()
+        if held is not None and held.shift is not None:
+            self._check_same_parts(X, len(held.shift))
         values, names = check_composition(X, min_parts=3)
-        held = getattr(self, "_moments", None)
-        moments = CompositionMoments(self.shrinkage not in ("auto", "basis") and isinstance(self.shrinkage, str))
+        moments = CompositionMoments(self._moments_of_clr())
         if held is not None:
-            if held.shift is not None and len(held.shift) != values.shape[1]:
-                raise ValueError(f"X has {values.shape[1]} parts, but earlier chunks had {len(held.shift)}.")
+            if held.use_clr != moments.use_clr:
+                raise ValueError(
+                    f"shrinkage={self.shrinkage!r} needs other cross-moments than those of the earlier chunks: start a "
+                    "new estimator."
+                )
             moments.merge(held)
         moments.update(np.log(values))
         self._from_moments(moments, names, X)
         return self
+
+    def _moments_of_clr(self) -> bool:
+        """Whether the cross-moments are those of CLR columns: for methods that are free of units."""
+        return isinstance(self.shrinkage, str) and self.shrinkage not in ("auto", "basis")
+
+    def _held_moments(self) -> CompositionMoments | None:
+        """Moments of the rows seen so far, those of an earlier fit included."""
+        held = getattr(self, "_moments", None)
+        data = self._network.data if held is None and self.__sklearn_is_fitted__() else None
+        if data is None:
+            return held
+        weighted = bool((data.weight != data.weight[0]).any())
+        if weighted or data.n_confounders or self._network.groups is not None or hasattr(self, "zero_replacement_"):
+            raise ValueError(
+                "partial_fit cannot add to a fit with sample_weight, confounders, groups or zero_replacement: start a "
+                "new estimator."
+            )
+        held = CompositionMoments(self._moments_of_clr())
+        held.update(data.logs + data.mean)
+        return held
+
+    def _check_same_parts(self, X: Any, n_parts: int) -> None:
+        if self.__sklearn_is_fitted__():
+            validate_data(self, X, reset=False, skip_check_array=True)
+        elif check_composition(X)[0].shape[1] != n_parts:
+            raise ValueError(f"X has other parts than the {n_parts} of earlier chunks.")
 
     def _refuse_streaming(self) -> None:
         if self.robust is not None or self.zero_replacement is not None or self.reference is not None:
@@ -411,15 +450,10 @@ InferenceUnavailableError
         method, intensity = resolve_shrinkage(self.shrinkage, float(n), d, 0)
         enough = n >= 3 and (method != "none" or n >= d or self.shrinkage is not None)
         if enough and not (method == "none" and n < d):
-            if method == "none":
-                fitted = fit_covariance(moments.covariance(), names)
-            else:
-                fitted = _fit_moments(moments, method, intensity)
+            fitted = fit_moments(moments, names, method, intensity)
             mean = moments.central()[0]
             network = self._make_network(fitted, None, names, method, None, float(n), mean - mean.mean())
             self._set_fitted(network, X, None)
-            if fitted.gamma is None:
-                network.cache["gamma"] = moments.covariance()
         self._moments = moments
 
     def _fit_blocks(self, X: Any, confounders: Any, sample_weight: Any, groups: Any) -> CompositionalPartialCorrelation:
@@ -433,26 +467,41 @@ InferenceUnavailableError
             if blocks.shape[1] > 1:
                 blocks = X.rechunk({1: -1}).to_delayed()
             blocks = blocks[:, 0]
-        self._moments = None
-        moments = CompositionMoments(self.shrinkage not in ("auto", "basis") and isinstance(self.shrinkage, str))
+        _refuse_repeated_names(X)
+        moments = CompositionMoments(self._moments_of_clr())
         names: list[str] = []
         for block in blocks:
             chunk = block.compute()
+            if len(chunk) == 0:  # a partition may be left empty by a filter
+                continue
             values, names = check_composition(chunk, min_parts=3)
             moments.update(np.log(values))
         if moments.n < 3:
             raise DegreesOfFreedomError(f"X has {moments.n} sample(s): a minimum of 3 is required.")
         if resolve_shrinkage(self.shrinkage, float(moments.n), len(names), 0)[0] == "none":
-            from causalkit.composition.fitting import require_degrees_of_freedom
-
             require_degrees_of_freedom(float(moments.n), len(names), 0)
         self._from_moments(moments, names, X)
         return self
 
 
-def _fit_moments(moments: CompositionMoments, method: str, intensity: float | None) -> FittedPrecision:
-    from causalkit.composition.precision import shrunk_precision
-    from causalkit.composition.shrinkage import closure_factor
+def _refuse_repeated_names(X: Any) -> None:
+    """Two columns of one name could not be told apart in tables, graphs and queries."""
+    seen: set[str] = set()
+    repeated = []
+    for column in getattr(X, "columns", ()):
+        if str(column) in seen:
+            repeated.append(str(column))
+        seen.add(str(column))
+    if repeated:
+        raise ValueError(f"X has several columns of the same name, {repeated[:5]}: rename them, or add the parts up.")
 
-    shrunk = moments.shrunk(method, intensity)
-    return FittedPrecision(shrunk_precision(shrunk), shrunk, None, closure_factor(shrunk.variances))
+
+def _check_confounders(matrix: Array, names: list[str]) -> None:
+    """Refuse constant and collinear confounders."""
+    centred = matrix - matrix.mean(axis=0)
+    size = np.linalg.norm(centred, axis=0)
+    constant = size <= 1e-12 * np.maximum(np.abs(matrix).max(axis=0), 1e-300)
+    if constant.any():
+        raise ValueError(f"confounders column {names[int(np.argmax(constant))]!r} is constant: drop it.")
+    if np.linalg.matrix_rank(centred / size) < matrix.shape[1]:
+        raise ValueError(f"confounders are collinear: {matrix.shape[1]} columns {names[:8]} of lower rank; drop some.")

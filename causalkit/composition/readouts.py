@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.composition.covariance import basis_variances, weighted_crossproduct
 from causalkit.composition.edges import dense_edges, network_graph, streamed_edges, strongest_neighbours
@@ -247,8 +247,8 @@ class NetworkReadoutMixin:
         if network.n_effective <= network.n_parts + network.n_confounders:
             raise DegreesOfFreedomError("influence standard errors need n > D + q rows.")
         index = [(part_index(a, network.names), part_index(b, network.names)) for a, b in pairs]
-        if any(i == j for i, j in index):
-            raise ValueError("pairs must hold two different parts each.")
+        if not index or any(i == j for i, j in index):
+            raise ValueError("pairs must hold at least one pair of two different parts, such as [('a', 'b')].")
         images, r, n = network.images(), self.partial_correlation_, len(network.data.weight)
         columns = np.column_stack([influence_values(images, r[i, j], i, j) for i, j in index])
         columns *= (network.data.weight * n)[:, None] * network.influence_inflation
@@ -318,15 +318,11 @@ class NetworkReadoutMixin:
         y : ignored
         """
         check_is_fitted(self)
-        if hasattr(self, "zero_replacement_"):
-            X = np.asarray(self.zero_replacement_.transform(X))
-        values, _ = check_composition(X)
         network = self._network
-        if values.shape[1] != network.n_parts:
-            raise ValueError(
-                f"X has {values.shape[1]} features, but {type(self).__name__} is expecting {network.n_parts} features "
-                "as input."
-            )
+        values, _ = check_composition(X, zeros="allow" if hasattr(self, "zero_replacement_") else "refuse")
+        validate_data(self, X, reset=False, skip_check_array=True)
+        if hasattr(self, "zero_replacement_"):
+            values, _ = check_composition(np.asarray(self.zero_replacement_.transform(X)))
         logs = np.log(values)
         c = logs - logs.mean(axis=1, keepdims=True) - network.clr_mean
         constant = (network.n_parts - 1) * np.log(2 * np.pi) - network.precision.log_pseudo_determinant
@@ -347,7 +343,8 @@ class NetworkReadoutMixin:
 
         def positions(parts: Any) -> Any:
             if isinstance(parts, slice):
-                return slice(*parts.indices(len(names)))
+                start, stop, step = parts.indices(len(names))
+                return slice(start, max(start, stop)) if step == 1 else np.arange(start, stop, step)
             return np.array([part_index(part, names) for part in np.atleast_1d(np.asarray(parts, dtype=object))])
 
         return self._network.precision.correlations(positions(rows), positions(cols))
@@ -399,6 +396,8 @@ class NetworkReadoutMixin:
         """
         check_is_fitted(self)
         network = self._network
+        if max_qvalue is not None and not (isinstance(max_qvalue, int | float | np.number) and 0 <= max_qvalue <= 1):
+            raise ValueError(f"max_qvalue must be None or a number in [0, 1]; got {max_qvalue!r}.")
         if self._storage == "factor":
             if max_qvalue is None:
                 raise ValueError(f"to_frame of all pairs of {network.n_parts} parts: pass max_qvalue, or use top_k.")

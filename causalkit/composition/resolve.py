@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.composition.covariance import CentredLogs, centre_logs
-from causalkit.composition.fitting import FittedPrecision, fit_covariance
+from causalkit.composition.covariance import CentredLogs, centre_logs, refuse_constant_columns, weighted_crossproduct
+from causalkit.composition.fitting import FittedPrecision, fit_covariance, reference_columns
 from causalkit.composition.network import FittedNetwork
 from causalkit.composition.null_distribution import (
     bootstrap_correlations,
@@ -140,30 +141,16 @@ def resample_tests(options: Any, network: FittedNetwork) -> FittedNetwork:
     r = network.precision.correlations(everything, everything)
     if network.test == "permutation" and shrunk is not None:
         deviations = r - network.closure_block(everything, everything)
-        pvalues = permutation_pvalues(data, shrunk, network.method, deviations, options.n_resamples, rng)
+        pvalues = permutation_pvalues(
+            data, shrunk, network.method, deviations, options.n_resamples, rng, options.verbose
+        )
         return replace(network, stored_pvalues=pvalues)
     if shrunk is None and n < 2 * d:
         raise DegreesOfFreedomError(f"an unshrunk bootstrap needs n ≥ 2D rows; got n = {n}, D = {d}. Use shrinkage.")
-    logs = data.logs + data.mean
-
-    def refit(rows: NDArray[np.intp]) -> Precision:
-        weight = data.weight[rows]
-        sub = centre_logs(logs[rows], weight)
-        if options.robust is not None:
-            from causalkit.composition.robust import robust_log_ratio_covariance
-
-            return fit_covariance(
-                robust_log_ratio_covariance(np.exp(logs[rows]), options.robust), network.names
-            ).precision
-        if shrunk is None:
-            from causalkit.composition.covariance import weighted_crossproduct
-            from causalkit.composition.precision import dense_precision
-
-            return dense_precision(weighted_crossproduct(sub, sub.clr))
-        again = shrink_logs(sub, network.method, intensity=shrunk.intensity, variance=shrunk.variance_intensity)
-        return shrunk_precision(again)
-
-    draws, redrawn = bootstrap_correlations(refit, n, network.groups, options.n_resamples, rng)
+    refit = _refit_of_rows(options, network, data)
+    draws, redrawn = bootstrap_correlations(
+        refit, n, network.groups, options.n_resamples, rng, options.n_jobs, options.verbose
+    )
     upper = np.triu_indices(d, 1)
     null = network.null_factor[upper[0]] * network.null_factor[upper[1]] if network.null == "closure" else 0.0
     tails = np.minimum((draws <= null).sum(axis=0), (draws >= null).sum(axis=0)) + 1
@@ -172,3 +159,37 @@ def resample_tests(options: Any, network: FittedNetwork) -> FittedNetwork:
     pvalues[upper] = values
     pvalues.T[upper] = values
     return replace(network, stored_pvalues=pvalues, draws=draws, redrawn=redrawn)
+
+
+def _refit_of_rows(options: Any, network: FittedNetwork, data: CentredLogs) -> Callable[[NDArray[np.intp]], Precision]:
+    """The fit as a function of row positions, λ and λ_var held.
+
+    The rows are residuals of the confounders, and the confounders are regressed out again in every
+    resample: residuals of residuals are those of the data, so the raw logs are not needed.
+    """
+    logs, names, shrunk = data.logs + data.mean, network.names, network.shrunk
+    controls = None
+    if data.projector is not None:
+        controls = data.projector / np.sqrt(data.weight)[:, None]
+
+    def refit(rows: NDArray[np.intp]) -> Precision:
+        if options.robust is not None:
+            from causalkit.composition.robust import robust_log_ratio_covariance
+
+            return fit_covariance(robust_log_ratio_covariance(np.exp(logs[rows]), options.robust), names).precision
+        sub = centre_logs(logs[rows], data.weight[rows], None if controls is None else controls[rows], close=False)
+        if shrunk is None:
+            return fit_covariance(weighted_crossproduct(sub, sub.clr), names).precision
+        columns = reference_columns(sub, network.method, options.reference, names)
+        if network.method in ("basis", "logratio"):
+            refuse_constant_columns(sub.weight @ (columns * columns), sub.mean, names, network.method)
+        again = shrink_logs(
+            sub,
+            network.method,
+            intensity=shrunk.intensity,
+            variance=shrunk.variance_intensity,
+            columns=columns if network.method == "logratio" else None,
+        )
+        return shrunk_precision(again)
+
+    return refit

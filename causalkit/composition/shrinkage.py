@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.composition.covariance import CentredLogs, basis_variances
+from causalkit.exceptions import DegreesOfFreedomError
 
 __all__ = ["Shrunk", "closure_null", "shrink_covariance", "shrink_logs"]
 
@@ -267,6 +268,13 @@ def shrink_covariance(X: object, method: str = "basis", sample_weight: object = 
     Shrunk
         With ``intensity`` λ, ``variance_intensity`` λ_var and the pieces of M.
 
+    Raises
+    ------
+    TooFewPartsError, DegreesOfFreedomError
+        Fewer than three parts, or than three rows of positive weight.
+    DegenerateLogRatioError
+        A column of "basis" or "logratio" that does not vary.
+
     References
     ----------
     Schäfer & Strimmer 2005, doi 10.2202/1544-6115.1175; Opgen-Rhein & Strimmer 2007,
@@ -280,10 +288,17 @@ def shrink_covariance(X: object, method: str = "basis", sample_weight: object = 
     >>> 0 <= shrink_covariance(X).intensity <= 1
     True
     """
-    from causalkit.composition.covariance import centre_logs
+    from causalkit.composition.covariance import centre_logs, refuse_constant_columns
     from causalkit.validation import check_choice, check_composition, check_sample_weight
 
     check_choice(method, "method", METHODS)
-    values, _ = check_composition(X)
+    values, names = check_composition(X, min_parts=3)
     weight = check_sample_weight(sample_weight, len(values), like="X")
-    return shrink_logs(centre_logs(np.log(values), weight), method)
+    n = len(values) if weight is None else int(np.count_nonzero(weight))
+    if n < 3:
+        raise DegreesOfFreedomError(f"X has {n} rows of positive weight: an intensity needs a minimum of 3.")
+    data = centre_logs(np.log(values), weight)
+    if method in ("basis", "logratio"):
+        columns = data.logs if method == "basis" else data.clr
+        refuse_constant_columns(data.weight @ (columns * columns), data.mean, names, method)
+    return shrink_logs(data, method)
