@@ -279,13 +279,11 @@ class ILR(PartsMixin, BaseEstimator):
     --------
     >>> from causalkit.composition import ILR
     >>> ilr = ILR().fit([[1, 2, 4], [3, 3, 1]])
-    >>> z = ilr.transform([[1, 1, 1], [2, 1, 1]])
+    >>> z = ilr.transform([[4, 2, 1]])
     >>> z.round(3)
-    array([[0.   , 0.   ],
-           [0.566, 0.   ]])
+    array([[0.849, 0.49 ]])
     >>> ilr.inverse_transform(z).round(3)
-    array([[0.333, 0.333, 0.333],
-           [0.5  , 0.25 , 0.25 ]])
+    array([[0.571, 0.286, 0.143]])
     """
 
     def __init__(self, *, basis: Any = "pivot", total: float = 1.0) -> None:
