@@ -45,8 +45,8 @@ def group_log_ratios(amounts: Array, group: NDArray[np.intp]) -> Array:
 def isometric_log_ratios(amounts: Array, contrasts: Array) -> Array:
     """log(x)V for orthonormal contrasts V, shape (n, D-1) (Egozcue et al. 2003).
 
-    The columns of V sum to zero, so the logarithms need no centring; it is done nevertheless where it
-    matters for accuracy: a common factor of a row would cost digits in the sum.
+    The columns of V sum to zero, so a common factor of a row drops out. It is taken out beforehand all the
+    same, by the first part, because a large one would cost digits in the sum.
     """
     n, n_parts = amounts.shape
     out = np.empty((n, n_parts - 1))
