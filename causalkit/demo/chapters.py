@@ -1,10 +1,11 @@
 """The chapters of the demo, in order. A family joins by its line here."""
 
-from causalkit.demo import debiasing
+from causalkit.demo import composition, debiasing
 from causalkit.demo.content import Chapter
 
 __all__ = ["CHAPTERS"]
 
 CHAPTERS: tuple[Chapter, ...] = (
     debiasing.CHAPTER,
+    composition.CHAPTER,
 )  # fmt: skip

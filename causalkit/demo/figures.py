@@ -14,8 +14,6 @@ __all__ = ["RenderedFigure", "check_matplotlib", "render"]
 _LIGHT = {"text": "#1c2330", "line": "#5b6472"}
 _DARK = {"text": "#e4e8ee", "line": "#9aa4b2"}
 _DPI = 140
-# The blue of corrected estimates is too dark for a dark page.
-_BRIGHTER = {"#0072b2": "#8fd0ff"}
 
 
 @dataclass(frozen=True)
@@ -66,23 +64,6 @@ def _png(figure: Figure, colours: dict[str, str], background: str) -> bytes:
         # A figure of its own rather than pyplot's: no window, no backend to choose, nothing left open.
         canvas = Canvas(figsize=figure.size, layout="constrained")
         figure.draw(canvas)
-        if colours is _DARK:
-            _brighten(canvas)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()
-
-
-def _brighten(canvas: Any) -> None:
-    """Exchange the colours that a dark page would swallow, in lines, markers and error bars."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.colors import to_hex
-    from matplotlib.lines import Line2D
-
-    for line in canvas.findobj(Line2D):
-        for part in ("color", "markerfacecolor", "markeredgecolor"):
-            new = _BRIGHTER.get(to_hex(getattr(line, f"get_{part}")()))
-            if new is not None:
-                getattr(line, f"set_{part}")(new)
-    for bars in canvas.findobj(LineCollection):
-        bars.set_color([_BRIGHTER.get(to_hex(colour), colour) for colour in bars.get_color()])
