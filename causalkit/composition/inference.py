@@ -96,14 +96,19 @@ def influence_standard_errors(u: Array, r: Array, weight: Array, groups: Groups 
             part, w = u[rows], weight[rows][:, None]
             squares = (w * part**2).sum(axis=0)
             total += ((w * part).T @ part + 0.5 * r * (squares[:, None] + squares)) ** 2
-        return np.asarray(np.sqrt(total))
+        return _symmetric_root(total)
     w = (weight**2)[:, None]
     square = u * u
     both = (w * square).T @ square
     cubic = (w * square * u).T @ u
     fourth = np.diag(both)
     total = both + r * (cubic + cubic.T) + 0.25 * r * r * (fourth[:, None] + fourth + 2 * both)
-    return np.asarray(np.sqrt(np.maximum(total, 0.0)))
+    return _symmetric_root(total)
+
+
+def _symmetric_root(total: Array) -> Array:
+    """√ of a symmetric matrix that rounding has made slightly uneven or negative."""
+    return np.asarray(np.sqrt(np.maximum((total + total.T) / 2, 0.0)))
 
 
 def influence_values(u: Array, r: float, i: int, j: int) -> Array:

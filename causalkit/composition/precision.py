@@ -68,8 +68,8 @@ class DensePrecision:
     def correlations(self, rows: Index = ALL, cols: Index = ALL) -> Array:
         """Block of partial correlations, 1 on the diagonal."""
         root = np.sqrt(self.diagonal)
-        block = self.values[rows][:, cols] / (-root[rows][:, None])
-        block /= root[cols]
+        # The product of the two roots is the same either way round, so the result is exactly symmetric.
+        block = self.values[rows][:, cols] / np.multiply.outer(-root[rows], root[cols])
         return _unit_diagonal(block, rows, cols, len(root))
 
     def matrix(self) -> Array:
@@ -118,7 +118,8 @@ class FactoredPrecision:
     def matrix(self) -> Array:
         """Γ⁺, shape (D, D)."""
         root = np.sqrt(self.diagonal)
-        out = self.correlations() * -root[:, None] * root
+        out = self.correlations()
+        out *= np.multiply.outer(-root, root)
         np.fill_diagonal(out, self.diagonal)
         return np.asarray(out)
 

@@ -151,9 +151,9 @@ def test_units_totals_and_containers_do_not_matter() -> None:
 
 
 def test_one_row_has_no_covariance_and_two_parts_no_balance() -> None:
-    with pytest.raises(DegreesOfFreedomError, match="1 rows .* leave nothing to estimate a covariance from"):
+    with pytest.raises(DegreesOfFreedomError, match=r"1 rows .* leave nothing to estimate a covariance from"):
         variation_matrix(sample(1))
-    with pytest.raises(DegreesOfFreedomError, match="expected more than 1 \\+ q = 1"):
+    with pytest.raises(DegreesOfFreedomError, match=r"expected more than 1 \+ q = 1"):
         variation_matrix(sample(4), [1, 0, 0, 0])
     with pytest.raises(TooFewPartsError, match="2 parts"):
         symmetric_balance_correlation(sample(9, 2))

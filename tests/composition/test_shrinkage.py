@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -187,7 +185,7 @@ def test_too_little_to_shrink() -> None:
         shrink_covariance(sample(4), sample_weight=[1, 0, 0, 2])
     with pytest.raises(TooFewPartsError, match="2 parts"):
         shrink_covariance(sample(9, 2))
-    with pytest.raises(ValueError, match="method must be one of 'basis', .*; got 'auto'"):
+    with pytest.raises(ValueError, match=r"method must be one of 'basis', .*; got 'auto'"):
         shrink_covariance(sample(), "auto")
 
 
