@@ -225,6 +225,8 @@ class KernelScore:
         c = -1/mean[(x - x̄)ŝ_loo], the factor that restores the Stein identity.
     variance : float
         Variance of the predictions, divided by n.
+    bandwidth_slope : ndarray, shape (len(table.values),)
+        ds/dh at the nodes of the table; zeros for a bandwidth that is given.
     """
 
     start: float
@@ -234,6 +236,7 @@ class KernelScore:
     bandwidth: float
     stein_constant: float
     variance: float
+    bandwidth_slope: Array
 
     def convolve(self, mass: Array) -> tuple[Array, Array]:
         """Convolutions of node masses with K_h and K_h', each of shape (M,)."""
@@ -242,8 +245,9 @@ class KernelScore:
     def functional_influence(self, x: Array, weights: Array, sample: Array, share: Array) -> Array:
         """Influence on Σ_i ω_i s(x_i) of each row of the calibration sample, shape (n_c, q).
 
-        Σ_i ω_i [K_h'(x_i - U_j) - s(x_i) K_h(x_i - U_j)]/p̂(x_i), by two convolutions per column. Points
-        beyond the usable grid move with the score at its edge and with the variance of the tail's slope.
+        Σ_i ω_i [K_h'(x_i - U_j) - s(x_i) K_h(x_i - U_j)]/p̂(x_i), by two convolutions per column, plus
+        Σ_i ω_i ds(x_i)/dh times IF_j(h) = h((U_j - ū)² - V)/(2V) for Scott's bandwidth. Points beyond the
+        usable grid move with the score at its edge and with the variance of the tail's slope.
         ``share`` are the calibration weights n·w/Σw.
         """
         last = self.table.start + self.table.step * (len(self.table.values) - 1)
@@ -258,7 +262,8 @@ class KernelScore:
             # K_h' is odd, so a convolution evaluated at U_j carries the opposite sign.
             values = -self.convolve(first)[1] - self.convolve(second)[0]
             beyond = float(column @ (x - inside)) / self.variance**2
-            columns.append(share * (self._interpolate(values, sample) + beyond * tail))
+            wider = float(column @ self._at_table(self.bandwidth_slope, inside)) * self.bandwidth / (2 * self.variance)
+            columns.append(share * (self._interpolate(values, sample) + (beyond + wider) * tail))
         return np.column_stack(columns)
 
     def perturbation(self, x: Array, sample: Array, mass: Array) -> Array:
@@ -270,7 +275,15 @@ class KernelScore:
         inside = np.clip(x, self.table.start, last)
         smooth, change = self.convolve(_bin(sample, mass, self.start, self.step, len(self.density)))
         at_points = self._interpolate(change, inside) - self.table.score(inside) * self._interpolate(smooth, inside)
-        return np.asarray(at_points / self._interpolate(self.density, inside))
+        tail = (sample - np.average(sample)) ** 2 - self.variance
+        wider = float(mass @ tail) * self.bandwidth / (2 * self.variance)
+        return np.asarray(
+            at_points / self._interpolate(self.density, inside) + wider * self._at_table(self.bandwidth_slope, inside)
+        )
+
+    def _at_table(self, values: Array, x: Array) -> Array:
+        nodes = self.table.start + self.step * np.arange(len(values))
+        return np.interp(x, nodes, values)
 
     def _interpolate(self, values: Array, x: Array) -> Array:
         nodes = self.start + self.step * np.arange(len(values))
@@ -336,13 +349,23 @@ def fit_kernel_score(
     mass = _bin(x, share, start, step, _NODES)
     density, slope = _convolve(mass, step, h)
     table = _usable_table(density, slope, start, step, (low, high), variance)
-    score = KernelScore(start, step, density, table, h, 1.0, variance)
+    bandwidth_slope = np.zeros_like(table.values)
+    if bandwidth == "scott":
+        wide, narrow = (
+            _usable_table(*_convolve(mass, step, h * factor), start, step, (low, high), variance)
+            for factor in (1.001, 0.999)
+        )
+        nodes = np.asarray(table.start + step * np.arange(len(table.values)), dtype=np.float64)
+        bandwidth_slope = (wide.score(nodes) - narrow.score(nodes)) / (0.002 * h)
+    score = KernelScore(start, step, density, table, h, 1.0, variance, bandwidth_slope)
     at_rows, slope_at_rows = score._interpolate(density, x), score._interpolate(slope, x)
     without = at_rows - own / (h * np.sqrt(2 * np.pi))
-    lonely = without <= 1e-8 * density.max()
+    # With less than one kernel's worth of neighbours the leave-one-out score is the distance to the nearest row,
+    # and a single far prediction would decide the constant: such rows take the normal score.
+    lonely = without <= own / (h * np.sqrt(2 * np.pi))
     left_out = np.where(lonely, -(x - mean) / variance, slope_at_rows / np.where(lonely, 1.0, without))
     constant = -1.0 / float(share @ ((x - mean) * left_out))
-    return KernelScore(start, step, density, table, h, constant, variance)
+    return KernelScore(start, step, density, table, h, constant, variance, bandwidth_slope)
 
 
 def _usable_table(

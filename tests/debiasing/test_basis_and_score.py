@@ -233,3 +233,30 @@ def test_kernel_functional_influence() -> None:
         step = 1e-4 * np.eye(300)[j]
         change = kernel_scores(trial, x, w + step, h) - kernel_scores(trial, x, w - step, h)
         assert_allclose(found[j], 300 * w[j] * omega.T @ change / 2e-4, atol=2e-3 * np.abs(found).max())
+
+
+def test_kernel_score_influence_carries_the_bandwidth() -> None:
+    rng = np.random.default_rng(3)
+    sample, points, omega = rng.gamma(4.0, size=300), rng.gamma(4.0, size=40), rng.normal(size=40)
+    influence = fit_kernel_score(sample).functional_influence(points, omega[:, None], sample, np.ones(300))[:, 0]
+
+    def value(row: int, step: float) -> float:
+        weight = np.ones(300)
+        weight[row] += step
+        return float(omega @ fit_kernel_score(sample, "scott", weight).table.score(points))
+
+    for row in (0, 7, 100, int(np.argmax(sample))):
+        numeric = 300 * (value(row, 1e-4) - value(row, -1e-4)) / 2e-4
+        assert influence[row] == pytest.approx(numeric, rel=2e-3, abs=5e-3 * np.abs(influence).max())
+
+
+def test_a_far_prediction_does_not_decide_the_stein_constant() -> None:
+    sample = np.random.default_rng(0).normal(size=300)
+    plain = fit_kernel_score(sample, 0.3).stein_constant
+    # Eight bandwidths beyond the rest: its own moment is (x - x̄)²/V in 301 under the normal score, and would be
+    # (x - x̄)·8/h in 301 under a leave-one-out kernel score.
+    extended = np.append(sample, sample.max() + 2.4)
+    far = fit_kernel_score(extended, 0.3).stein_constant
+    deviation = extended[-1] - extended.mean()
+    assert far == pytest.approx(301 / (300 / plain + deviation**2 / extended.var()), rel=0.03)
+    assert far > 1.2 * 301 / (300 / plain + deviation * 8 / 0.3)
