@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CountTable", "Whole", "load_count_table", "load_whole", "simulate_counts"]
 
 _MIN_SAMPLES = 20
-_ROWS, _PARTS, _READS, _STRENGTH = 150, 24, 1500, 1.3
+_ROWS, _PARTS, _READS, _STRENGTH = 150, 30, 1500, 1.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +122,14 @@ def load_count_table(random_state: int) -> CountTable:
 
 
 def simulate_counts(random_state: int) -> CountTable:
-    """Counts of a known network, with one variable that moves eight unlinked parts up or down."""
+    """Counts of a known network, with one variable that moves four unlinked parts up or down."""
     import pandas as pd
 
     rng = np.random.default_rng(random_state)
-    network = make_composition_network(_ROWS, _PARTS, mean_sd=1.5, random_state=rng)
+    network = make_composition_network(_ROWS, _PARTS, mean_sd=1.5, random_state=random_state)
     acidity = rng.standard_normal(_ROWS)
     moved = np.zeros(_PARTS)
-    moved[2::6], moved[5::6] = _STRENGTH, -_STRENGTH
+    moved[[2, 8]], moved[[5, 11]] = _STRENGTH, -_STRENGTH
     amounts = network.amounts * np.exp(np.outer(acidity, moved))
     shares = amounts / amounts.sum(axis=1, keepdims=True)
     reads = rng.lognormal(np.log(_READS), 0.4, size=_ROWS).astype(int)
@@ -141,7 +141,7 @@ def simulate_counts(random_state: int) -> CountTable:
         note=(
             f"Counts: the soil table was not found, so {_ROWS} rows of {_PARTS} simulated taxa with about {_READS} "
             f"reads each, {100 * zero:.0f} % zeros: {int(network.adjacency.sum()) // 2} pairs are related, and an "
-            "acidity moves eight other taxa."
+            "acidity moves four other taxa."
         ),
         counts=counts,
         confounder=pd.Series(acidity, name="acidity"),

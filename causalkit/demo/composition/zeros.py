@@ -27,8 +27,11 @@ _LEVEL = 0.01
 
 def section(table: CountTable) -> Section:
     """Networks under each rule, what they share, and what the confounder explains."""
-    fits = {rule: CompositionalPartialCorrelation(zero_replacement=rule).fit(table.counts) for rule in _RULES}
-    adjusted = CompositionalPartialCorrelation(zero_replacement="gbm").fit(
+    fits = {
+        rule: CompositionalPartialCorrelation(shrinkage="basis", zero_replacement=rule).fit(table.counts)
+        for rule in _RULES
+    }
+    adjusted = CompositionalPartialCorrelation(shrinkage="basis", zero_replacement="gbm").fit(
         table.counts, confounders=table.confounder.to_frame()
     )
     rows = [_row(rule, fit, table) for rule, fit in fits.items()]
