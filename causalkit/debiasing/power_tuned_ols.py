@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 # Smallest eigenvalue of a Gram matrix with unit diagonal that still counts as full rank.
 _SINGULAR = 1e-13
+# Largest root of a variance inflation factor at which one solve of the normal equations is exact to about 1e-12.
+_WELL_CONDITIONED = 30.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def _inverse(matrix: Array, name: str) -> Array:
 def _coefficients(X: Array, target: Array, gram: _Gram, inverse: Array) -> tuple[Array, Array]:
     """Least-squares coefficients and residuals of one target."""
     residual, coef = target, np.zeros(X.shape[1])
-    # The second pass removes the error of the normal equations, which square the condition number.
-    for _ in range(2):
+    # The normal equations square the condition number: a second pass removes their error where it could show.
+    size = np.sqrt(np.diag(gram.matrix) * np.diag(inverse))
+    for _ in range(2 if size.max() > _WELL_CONDITIONED else 1):
         step = inverse @ (X.T @ (residual if gram.weight is None else residual * gram.weight) / gram.used)
         coef = coef + step
         residual = target - X @ coef
