@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
-from causalkit.debiasing.basis import Basis, CustomScoreBasis, NaturalSplineBasis, spline_knots
+from causalkit.debiasing.basis import Basis, NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines, simple_regression
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
 from causalkit.debiasing.correction import CorrectionMixin, is_increasing
@@ -23,6 +23,7 @@ from causalkit.debiasing.score import (
     noise_weighted_matching,
     score_matching,
 )
+from causalkit.debiasing.tweedie_parts import BerksonLine, berkson_line, custom_basis, stein_influence
 from causalkit.debiasing.working_model import breusch_pagan, residual_shape
 from causalkit.exceptions import CalibrationError, CalibrationWarning, DiscretePredictionsError
 from causalkit.validation import check_choice, check_integer, check_vector
@@ -299,13 +300,18 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
     def _solve(
         self, sample: CalibrationSample, lines: CalibrationLines, n_knots: int, extra: Array | None
     ) -> _TweedieParts:
-        berkson = _berkson(sample, self.recalibrate)
+        berkson = berkson_line(sample, self.recalibrate)
         if self.score in ("spline", "gaussian"):
             return self._solve_spline(sample, lines, berkson, n_knots, extra)
         return self._solve_score(sample, lines, berkson)
 
     def _solve_spline(
-        self, sample: CalibrationSample, lines: CalibrationLines, berkson: _Berkson, n_knots: int, extra: Array | None
+        self,
+        sample: CalibrationSample,
+        lines: CalibrationLines,
+        berkson: BerksonLine,
+        n_knots: int,
+        extra: Array | None,
     ) -> _TweedieParts:
         """θ = (a, b, 0, ...) - (σ²/b)β, or less γ/b with heteroscedastic noise, and its influence values."""
         f = sample.predictions if extra is None else np.concatenate([sample.predictions, extra])
@@ -350,7 +356,7 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         fitted = as_fitted(raw, theta, noise, lines, sample, self.cov_type)
         return _TweedieParts(fitted, a, b, variance, raw.knots, to_raw @ bend, 1.0)
 
-    def _solve_score(self, sample: CalibrationSample, lines: CalibrationLines, berkson: _Berkson) -> _TweedieParts:
+    def _solve_score(self, sample: CalibrationSample, lines: CalibrationLines, berkson: BerksonLine) -> _TweedieParts:
         """θ = (a, b, -cσ²/b) on the columns (1, ŷ, s(ŷ)) for a kernel or custom score."""
         a, b, variance = berkson.intercept, berkson.slope, berkson.variance
         kernel: KernelScore | None = None
@@ -363,9 +369,9 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
             basis = kernel.table
             if self.stein_rescale:
                 constant = kernel.stein_constant
-                of_constant = constant**2 * _stein_influence(kernel, sample)
+                of_constant = constant**2 * stein_influence(kernel, sample)
         else:
-            basis = _custom_basis(self.score, sample)
+            basis = custom_basis(self.score, sample)
         of_a, of_b, of_variance = berkson.influence.T
         last = -constant * variance / b
         of_last = -(of_constant * variance / b + constant * of_variance / b - constant * variance / b**2 * of_b)
@@ -374,21 +380,6 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         theta = np.array([a, b, last])
         fitted = as_fitted(basis, theta, noise, lines, sample, self.cov_type, kernel=kernel)
         return _TweedieParts(fitted, a, b, variance, np.empty(0), np.array([last]), constant)
-
-
-@dataclass(frozen=True)
-class _Berkson:
-    """Y = a + bŶ + e: coefficients, residual variance, and influence of (a, b, σ²), shape (n, 3).
-
-    ``line_influence``, shape (n, 2), is that of the line that the residuals are taken from.
-    """
-
-    intercept: float
-    slope: float
-    variance: float
-    residuals: Array
-    influence: Array
-    line_influence: Array
 
 
 @dataclass(frozen=True)
@@ -402,44 +393,8 @@ class _TweedieParts:
     stein_constant: float
 
 
-def _berkson(sample: CalibrationSample, recalibrate: bool) -> _Berkson:
-    share = np.full(sample.n, 1.0) if sample.weight is None else sample.weight * (sample.n / sample.weight.sum())
-    if recalibrate:
-        a, b, influence, centred = simple_regression(sample.predictions, sample.y, sample.weight)
-    else:
-        a, b, influence = 0.0, 1.0, np.zeros((sample.n, 2))
-        centred = sample.y - sample.predictions
-        centred = centred - np.average(centred, weights=sample.weight)
-    variance = float(np.average(centred**2, weights=sample.weight))
-    # The residuals are those of the line through their mean, even where a = 0 and b = 1 are taken as known.
-    of_residuals = influence if recalibrate else np.column_stack([share * centred, np.zeros(sample.n)])
-    parts = np.column_stack([influence, share * (centred**2 - variance)])
-    return _Berkson(a, b, variance, centred, parts, of_residuals)
-
-
 def _padded(values: Array, n: int) -> Array:
     return values if len(values) == n else np.concatenate([values, np.zeros(n - len(values))])
-
-
-def _stein_influence(kernel: KernelScore, sample: CalibrationSample) -> Array:
-    """Influence values of M = mean[(x - x̄)s(x)]: its own average, and the noise of s in it."""
-    x = sample.predictions
-    share = np.full(sample.n, 1.0) if sample.weight is None else sample.weight * (sample.n / sample.weight.sum())
-    deviation = x - np.average(x, weights=sample.weight)
-    score = kernel.table.score(x)
-    mean_score = float(np.average(score, weights=sample.weight))
-    moment = float(np.average(deviation * score, weights=sample.weight))
-    own = share * (deviation * score - moment - mean_score * deviation)
-    weights = (share * deviation / sample.n)[:, None]
-    return own + kernel.functional_influence(x, weights, x, share)[:, 0]
-
-
-def _custom_basis(score: Any, sample: CalibrationSample) -> Basis:
-    if hasattr(score, "fit"):
-        model = clone(score)
-        fitted = model.fit(sample.predictions[:, None])
-        return CustomScoreBasis((fitted if fitted is not None else model).predict, column=True)
-    return CustomScoreBasis(score, column=False)
 
 
 def _refuse_atoms(sample: CalibrationSample) -> None:
