@@ -15,6 +15,12 @@ MODULES = [
         "carry the noise of the calibration into the interval.",
     ),
     (
+        "causalkit.composition",
+        "Composition",
+        "Columns that are parts of a whole: transforms, zeros, partial correlations of log-ratios with tests, and "
+        "sparse networks.",
+    ),
+    (
         "causalkit.inference",
         "Inference",
         "Results that outlive their estimator, and covariances that respect dependence between rows.",
