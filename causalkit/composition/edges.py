@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.composition.network import FittedNetwork, significant_pairs
-from causalkit.exceptions import MissingDependencyError
+from causalkit.exceptions import DegreesOfFreedomError, InferenceUnavailableError, MissingDependencyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,14 +28,16 @@ def edge_frame(
     """Table of pairs sorted by |r|, largest first."""
     import pandas as pd
 
-    labels = np.asarray(names, dtype=object)
+    labels = pd.Index(names)  # keeps the type of text where no pair is left
     frame = pd.DataFrame({"part_a": labels[first], "part_b": labels[second], **columns})
     order = np.argsort(-np.abs(frame["partial_correlation"].to_numpy()), kind="stable")
     return frame.iloc[order].reset_index(drop=True)
 
 
-def streamed_edges(network: FittedNetwork, fdr: str | None, max_qvalue: float, block_size: int) -> pd.DataFrame:
-    """Edges with q at most ``max_qvalue``, without any D×D array."""
+def streamed_edges(
+    network: FittedNetwork, fdr: str | None, max_qvalue: float, block_size: int, level: float, robust: str | None
+) -> pd.DataFrame:
+    """Edges with q at most ``max_qvalue`` and their intervals where there are any, without a D×D array."""
     table = significant_pairs(network, fdr, max_qvalue, block_size)
     columns = {
         "partial_correlation": table.correlation,
@@ -43,6 +46,9 @@ def streamed_edges(network: FittedNetwork, fdr: str | None, max_qvalue: float, b
         "pvalue": table.pvalue,
         "qvalue": table.qvalue,
     }
+    # Without an interval the two columns are absent.
+    with suppress(InferenceUnavailableError, DegreesOfFreedomError):
+        columns["lower"], columns["upper"] = network.pair_interval(table.correlation, level, robust)
     return edge_frame(network.names, table.first, table.second, columns)
 
 

@@ -168,16 +168,20 @@ class FittedNetwork:
             half = stats.t(self.dof).ppf(0.5 + level / 2) * error
             center = np.arctanh(np.clip(r, -(1 - 1e-12), 1 - 1e-12))
             lower, upper = np.tanh(center - half), np.tanh(center + half)
-        elif self.shrunk is not None or robust == "mcd":
+        else:
+            lower, upper = self.pair_interval(r, level, robust)
+        for bound in (lower, upper):
+            np.fill_diagonal(bound, 1.0)
+        return lower, upper
+
+    def pair_interval(self, r: Array, level: float, robust: str | None) -> tuple[Array, Array]:
+        """Fisher's intervals of any correlations, elementwise."""
+        if self.shrunk is not None or robust == "mcd":
             raise InferenceUnavailableError(
                 "a shrunken or MCD partial correlation has no interval in closed form: use test='bootstrap' (it covers "
                 "the shrunken target), or shrinkage=None."
             )
-        else:
-            lower, upper = fisher_interval(r, self.fisher_size(robust), level)
-        for bound in (lower, upper):
-            np.fill_diagonal(bound, 1.0)
-        return lower, upper
+        return fisher_interval(r, self.fisher_size(robust), level)
 
     def fisher_size(self, robust: str | None) -> float:
         """n - D - q, discounted for Tyler's shape."""

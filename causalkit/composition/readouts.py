@@ -402,7 +402,7 @@ class NetworkReadoutMixin:
             if max_qvalue is None:
                 raise ValueError(f"to_frame of all pairs of {network.n_parts} parts: pass max_qvalue, or use top_k.")
             self._require_test()
-            return streamed_edges(network, self.fdr, max_qvalue, _BLOCK)
+            return streamed_edges(network, self.fdr, max_qvalue, _BLOCK, self.confidence_level, self.robust)
         if max_qvalue is not None:
             self._require_test()
         tested = network.test != "none"
