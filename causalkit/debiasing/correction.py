@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from causalkit.debiasing.basis import CellBasis, NaturalSplineBasis
+from causalkit.debiasing.basis import NaturalSplineBasis
 from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, CalibrationSample, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, mean_functional
 from causalkit.debiasing.effect_assembly import assemble_effect, warn_off_support
@@ -428,15 +428,21 @@ class CorrectionMixin(TransformerMixin):
         return correction_diagnostics(self)
 
 
-def is_increasing(fitted: FittedCorrection) -> tuple[bool, float]:
-    """Whether g rises over the calibration range, and where it first does not."""
+def check_increasing(fitted: FittedCorrection) -> bool:
+    """Whether g rises over the calibration range; warns where it first does not."""
     grid = np.linspace(*fitted.support, 2001)
     basis = fitted.basis
-    if isinstance(basis, CellBasis):
-        return True, float("nan")
     if isinstance(basis, NaturalSplineBasis) and basis.n_columns > 2:
         slope = basis.derivative(grid) @ fitted.coef
     else:
         slope = np.diff(basis.evaluate(grid, fitted.coef))
     falling = slope <= 0
-    return not falling.any(), float(grid[int(np.argmax(falling))])
+    if falling.any():
+        warnings.warn(
+            f"the correction does not increase with the prediction on the whole calibration range (first near "
+            f"{grid[int(np.argmax(falling))]:.4g}): use fewer knots or another correction. (Between separate modes of a "
+            "map even an exact correction may fall.)",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return not bool(falling.any())

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator
 from causalkit.debiasing.basis import NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
-from causalkit.debiasing.correction import CorrectionMixin, is_increasing
+from causalkit.debiasing.correction import CorrectionMixin, check_increasing
 from causalkit.debiasing.fitted import FittedCorrection, spline_on_raw_scale
-from causalkit.exceptions import CalibrationError, CalibrationWarning, WeakInstrumentWarning
+from causalkit.exceptions import CalibrationError, WeakInstrumentWarning
 from causalkit.linear import linear_moments
 from causalkit.validation import check_integer
 
@@ -119,14 +119,7 @@ class SplineCalibration(CorrectionMixin, BaseEstimator):
         n_knots, strength = self._choose(sample)
         fitted = _solve(sample, lines, n_knots, self.cov_type)
         self._warn_strength(n_knots, strength)
-        increasing, where = is_increasing(fitted)
-        if not increasing:
-            warnings.warn(
-                f"the correction does not increase with the prediction on the whole calibration range (first near "
-                f"{where:.4g}): use fewer knots or another correction.",
-                CalibrationWarning,
-                stacklevel=2,
-            )
+        increasing = check_increasing(fitted)
         self._store(fitted, predictions, sample.n_rows)
         self.n_knots_, self.strength_ = n_knots, strength
         self.knots_ = spline_knots(sample.predictions, n_knots, sample.counts)

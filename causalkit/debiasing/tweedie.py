@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from causalkit.debiasing.basis import Basis, NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines, simple_regression
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
-from causalkit.debiasing.correction import CorrectionMixin, is_increasing
+from causalkit.debiasing.correction import CorrectionMixin, check_increasing
 from causalkit.debiasing.fitted import FittedCorrection, as_fitted, raw_scale
 from causalkit.debiasing.score import (
     KernelScore,
@@ -188,14 +188,7 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         parts = self._solve(sample, lines, n_knots, extra)
         fitted = parts.fitted
         self._warn_residuals(sample)
-        increasing, where = is_increasing(fitted)
-        if not increasing:
-            warnings.warn(
-                f"the correction does not increase with the prediction on the whole calibration range (first near "
-                f"{where:.4g}): use fewer knots or another correction.",
-                CalibrationWarning,
-                stacklevel=2,
-            )
+        increasing = check_increasing(fitted)
         self._store(fitted, predictions, sample.n_rows)
         self.sigma_ = math.sqrt(parts.variance)
         self.berkson_intercept_, self.berkson_slope_ = parts.intercept, parts.slope
