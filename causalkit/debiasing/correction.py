@@ -440,8 +440,8 @@ def check_increasing(fitted: FittedCorrection) -> bool:
     if falling.any():
         warnings.warn(
             f"the correction does not increase with the prediction on the whole calibration range (first near "
-            f"{grid[int(np.argmax(falling))]:.4g}): use fewer knots or another correction. (Between separate modes of a "
-            "map even an exact correction may fall.)",
+            f"{grid[int(np.argmax(falling))]:.4g}): use fewer knots or another correction. (Between separate modes of "
+            "a map even an exact correction may fall.)",
             CalibrationWarning,
             stacklevel=3,
         )
