@@ -152,7 +152,7 @@ def draw_null(ax: Any, names: list[str], values: dict[str, Any]) -> None:
             ax.annotate(text, (a, b), xytext=(where, 2), textcoords="offset points", fontsize="small", ha=side)
     ax.set(xlabel="closure null r⁰, from independent amounts", ylabel="partial correlation r")
     ax.margins(x=0.15)
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    ax.legend(frameon=False, fontsize="small", ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     tidy(ax)
 
 
@@ -164,6 +164,7 @@ def draw_scree(ax: Any, names: list[str], values: dict[str, Any]) -> None:
     ax.plot(index, 100 * np.cumsum(shares), "o-", ms=3, color=COLOURS["accent"], label="up to here")
     ratio = shares[0] / shares[-1] if shares[-1] > 0 else np.inf
     ax.set(xlabel="eigenvalue of Γ", ylabel="share of the log-ratio variance, %", ylim=(0, 105))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize="small", title=f"largest / smallest: {ratio:.3g}", loc="center right")
     tidy(ax)
 
