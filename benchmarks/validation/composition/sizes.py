@@ -24,6 +24,9 @@ _DRAWS = 20_000
 _SEED = 5000
 # A rate listed with three decimals.
 _ROUNDING = 5e-4
+# Rows of a cluster share .64 of the variance, so that quadratic forms of them correlate by .64² and five rows inflate
+# the variance of r by 1 + 4·.64².
+_CLUSTER_SIZE = 2 * float(stats.norm.sf(1.959963984540054 / math.sqrt(1 + 4 * 0.64**2)))
 
 
 def _one(rng: np.random.Generator, *, size: int, d: int) -> dict[str, float]:
@@ -99,4 +102,10 @@ def _dependent_rows(tier: Tier) -> Iterator[Row]:
         hits = draws["fisher"]
         band = tier.band(math.sqrt(fisher * (1 - fisher) / len(hits)))
         share = float(hits.mean())
+        if kind == "clusters":
+            note += f"; for large n it is {_CLUSTER_SIZE:.4f}, which the next row compares"
         yield near(f"{label}b", f"{what}: size of Fisher's test", share, fisher, 0.015 + _ROUNDING, band, note)
+        if kind == "clusters":
+            what = f"{what}: size of Fisher's test against its large-sample value"
+            band = tier.band(math.sqrt(_CLUSTER_SIZE * (1 - _CLUSTER_SIZE) / len(hits)))
+            yield near(f"{label}c", what, share, _CLUSTER_SIZE, 0.01, band, "2Φ(-1.96/√(1 + 4·.64²))")
