@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from joblib import parallel_config
@@ -18,8 +17,8 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
-from threadpoolctl import threadpool_limits
 
+from causalkit.threads import SingleThreadedBlas
 from causalkit.validation import check_choice, check_sample_weight
 
 Array = NDArray[Any]
@@ -70,35 +69,6 @@ class Task:
     weight: Array | None
     mask: NDArray[np.bool_] | None
     levels: Array | None
-
-
-class _SingleThreadedBlas:
-    """Hold BLAS at one thread while any task runs.
-
-    Sums are split differently over 1 and over 8 BLAS threads and then differ in the last bits. joblib
-    gives its workers fewer threads than the main process has, so that the same fit would depend on
-    the backend. Counting entries keeps concurrent tasks in threads from restoring the limit too early
-    (test_predictions_do_not_depend_on_the_backend).
-    """
-
-    _lock: ClassVar[threading.Lock] = threading.Lock()
-    _entered: ClassVar[int] = 0
-    _limit: ClassVar[Any] = None
-
-    def __enter__(self) -> None:
-        cls = _SingleThreadedBlas
-        with cls._lock:
-            if cls._entered == 0:
-                cls._limit = threadpool_limits(limits=1, user_api="blas")
-            cls._entered += 1
-
-    def __exit__(self, *_: object) -> None:
-        cls = _SingleThreadedBlas
-        with cls._lock:
-            cls._entered -= 1
-            if cls._entered == 0:
-                cls._limit.restore_original_limits()
-                cls._limit = None
 
 
 class _NamedFailure:
@@ -205,7 +175,7 @@ def fit_predict(
     rows = _training_rows(task, train)
     # A model without an n_jobs of its own stays in its task: on a cluster it would otherwise fan out once more, and
     # sums over workers in the order of their arrival differ in the last bit.
-    with _SingleThreadedBlas(), _NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+    with SingleThreadedBlas(), _NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
         model = _seeded_clone(task.estimator, task_seed(root, repeat, fold, task.name))
         weight = {} if task.weight is None else _weight_argument(model, task.weight[rows])
         # One column of outcomes is fitted as a vector, which every model takes without a warning.

@@ -166,7 +166,7 @@ def log_ratio_covariance(X: Any, sample_weight: Any = None) -> Array:
 
     values, _ = check_composition(X)
     weight = check_sample_weight(sample_weight, len(values), like="X")
-    data = centre_logs(np.log(values), weight)
+    data = centre_logs(np.log(values, order="C"), weight)
     return weighted_crossproduct(data, data.clr)
 
 

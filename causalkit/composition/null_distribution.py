@@ -15,6 +15,7 @@ from causalkit.composition.covariance import CentredLogs, basis_variances, centr
 from causalkit.composition.precision import Precision, shrunk_precision
 from causalkit.composition.shrinkage import Shrunk, closure_factor, shrink_logs
 from causalkit.exceptions import DegenerateLogRatioError, DegreesOfFreedomError
+from causalkit.threads import SingleThreadedBlas
 
 __all__ = ["bootstrap_correlations", "closure_kappa", "null_generator", "permutation_pvalues"]
 
@@ -48,9 +49,10 @@ def closure_kappa(data: CentredLogs, shrunk: Shrunk, method: str, rng: np.random
     from scipy.special import digamma
 
     total, count = 0.0, 0
-    for x in _null_deviations(data, shrunk, method, rng):
-        total += float(np.sum(np.log1p(-np.minimum(x * x, 1 - 1e-12))))
-        count += x.size
+    with SingleThreadedBlas():
+        for x in _null_deviations(data, shrunk, method, rng):
+            total += float(np.sum(np.log1p(-np.minimum(x * x, 1 - 1e-12))))
+            count += x.size
     mean = total / count
 
     def equation(log_kappa: float) -> float:

@@ -114,6 +114,8 @@ class CompositionalPartialCorrelation(NetworkReadoutMixin, BaseEstimator):
         r⁰, diagonal 1.
     pvalues_, qvalues_ : ndarray, shape (D, D)
         Symmetric, diagonal 1.
+    test_, null_ : str
+        Test and null hypothesis that were used.
     dof_ : float
         Degrees of freedom of the test.
     n_effective_ : float
@@ -228,7 +230,7 @@ InferenceUnavailableError
         if controls is not None:
             _check_confounders(*controls)
         values, names, rule = self._replace_zeros(table)
-        data = centre_logs(np.log(values), weight, None if controls is None else controls[0])
+        data = centre_logs(np.log(values, order="C"), weight, None if controls is None else controls[0])
         method, intensity = self._method(data.n_effective, len(names), q)
         fitted = self._fit_precision(data, names, method, intensity, values, weight)
         network = self._make_network(fitted, data, names, method, clusters, data.n_effective)
@@ -407,7 +409,7 @@ InferenceUnavailableError
                     "new estimator."
                 )
             moments.merge(held)
-        moments.update(np.log(values))
+        moments.update(np.log(values, order="C"))
         self._from_moments(moments, names, X)
         return self
 
@@ -475,7 +477,7 @@ InferenceUnavailableError
             if len(chunk) == 0:  # a partition may be left empty by a filter
                 continue
             values, names = check_composition(chunk, min_parts=3)
-            moments.update(np.log(values))
+            moments.update(np.log(values, order="C"))
         if moments.n < 3:
             raise DegreesOfFreedomError(f"X has {moments.n} sample(s): a minimum of 3 is required.")
         if resolve_shrinkage(self.shrinkage, float(moments.n), len(names), 0)[0] == "none":

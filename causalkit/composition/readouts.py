@@ -155,6 +155,16 @@ class NetworkReadoutMixin:
         return factor
 
     @property
+    def test_(self) -> str | None:
+        """Test behind the p-values; None where there is none."""
+        return None if self._network.test == "none" else self._network.test
+
+    @property
+    def null_(self) -> str:
+        """Null hypothesis of the p-values, "zero" or "closure"."""
+        return self._network.null
+
+    @property
     def pvalues_(self) -> Array:
         """Two-sided p-values, shape (D, D), diagonal 1."""
         self._require_test()
@@ -323,7 +333,7 @@ class NetworkReadoutMixin:
         validate_data(self, X, reset=False, skip_check_array=True)
         if hasattr(self, "zero_replacement_"):
             values, _ = check_composition(np.asarray(self.zero_replacement_.transform(X)))
-        logs = np.log(values)
+        logs = np.log(values, order="C")
         c = logs - logs.mean(axis=1, keepdims=True) - network.clr_mean
         constant = (network.n_parts - 1) * np.log(2 * np.pi) - network.precision.log_pseudo_determinant
         return float(-0.5 * (constant + network.precision.quadratic(c).mean()))
@@ -425,7 +435,7 @@ class NetworkReadoutMixin:
         Returns
         -------
         networkx.Graph
-            All parts are nodes with ``partial_variance`` and ``mean_clr``; edges carry ``weight`` = |r|, ``sign``,
+            All parts are nodes with ``partial_variance`` and ``mean_clr``; edges carry ``weight`` (size of r), ``sign``,
             ``partial_correlation``, ``pvalue``, ``qvalue``.
         """
         import causalkit

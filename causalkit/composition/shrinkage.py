@@ -297,7 +297,7 @@ def shrink_covariance(X: object, method: str = "basis", sample_weight: object = 
     n = len(values) if weight is None else int(np.count_nonzero(weight))
     if n < 3:
         raise DegreesOfFreedomError(f"X has {n} rows of positive weight: an intensity needs a minimum of 3.")
-    data = centre_logs(np.log(values), weight)
+    data = centre_logs(np.log(values, order="C"), weight)
     if method in ("basis", "logratio"):
         columns = data.logs if method == "basis" else data.clr
         refuse_constant_columns(data.weight @ (columns * columns), data.mean, names, method)

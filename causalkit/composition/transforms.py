@@ -159,7 +159,7 @@ class ALR(PartsMixin, BaseEstimator):
 
     Attributes
     ----------
-    reference_ : int or ndarray of int, shape (|b|,)
+    reference_ : int or ndarray of int, shape (number of parts in b,)
         Position of the reference, or positions of the group.
     n_features_in_ : int
         Number of parts, D.
