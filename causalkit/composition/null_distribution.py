@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
-from causalkit._crossfit_tasks import _SingleThreadedBlas
 from causalkit.composition.covariance import CentredLogs, basis_variances, centre_logs
 from causalkit.composition.precision import Precision, shrunk_precision
 from causalkit.composition.shrinkage import Shrunk, closure_factor, shrink_logs
@@ -228,7 +227,7 @@ def bootstrap_correlations(
 def _fit_resamples(fit: Callable[[NDArray[np.intp]], Precision], batch: list[NDArray[np.intp]]) -> list[Array | None]:
     """Pairs above the diagonal for each resample; None where it is singular."""
     out: list[Array | None] = []
-    with _SingleThreadedBlas():
+    with SingleThreadedBlas():
         for rows in batch:
             try:
                 r = fit(rows).correlations(slice(None), slice(None))

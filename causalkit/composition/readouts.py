@@ -435,8 +435,8 @@ class NetworkReadoutMixin:
         Returns
         -------
         networkx.Graph
-            All parts are nodes with ``partial_variance`` and ``mean_clr``; edges carry ``weight`` (size of r), ``sign``,
-            ``partial_correlation``, ``pvalue``, ``qvalue``.
+            All parts are nodes with ``partial_variance`` and ``mean_clr``; edges carry ``weight`` (size of r),
+            ``sign``, ``partial_correlation``, ``pvalue``, ``qvalue``.
         """
         import causalkit
 

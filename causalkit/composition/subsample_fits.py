@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 
-from causalkit._crossfit_tasks import _SingleThreadedBlas
 from causalkit.composition.fitting import resolve_shrinkage
+from causalkit.threads import SingleThreadedBlas
 
 __all__ = ["Plan", "held_shrinkage", "penalty_name", "run_tasks"]
 
@@ -126,7 +126,7 @@ def _fit_edges(
 ) -> NDArray[np.bool_]:
     """Edges above the diagonal of the model fitted to one subsample."""
     fitted = clone(model) if key is None else clone(model).set_params(**{key: alpha})
-    with _SingleThreadedBlas():
+    with SingleThreadedBlas():
         try:
             final = _last_step(fitted.fit(_safe_indexing(X, rows)))
         except ValueError as error:
