@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import norm
 
 from causalkit.composition.box_cox import BoxCoxCLR
+from causalkit.composition.partial_correlation_estimator import CompositionalPartialCorrelation
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
@@ -196,3 +197,36 @@ class ZeroReplacementAdapter(PositivePartsAdapter, ZeroReplacement):
         counts = np.maximum(np.rint(20 * values) - 3, 0)
         counts[:, 0] += 200  # no row is mostly replaced
         return counts
+
+
+class CompositionalPartialCorrelationAdapter(CompositionalPartialCorrelation):
+    """Networks of positive amounts, in memory and as a stream; two columns get a third part."""
+
+    _amounts = PositivePartsAdapter._amounts
+
+    def _parts(self, X: Any) -> Any:
+        parts = PositivePartsAdapter._parts(self, X)
+        values = np.asarray(parts) if getattr(parts, "shape", ())[1:] == (2,) and not hasattr(parts, "nnz") else None
+        if values is None or values.dtype != float or not (values > 0).all():
+            return parts
+        third = 1 + values[:, 0] ** 2 + 3 * values[:, 1]
+        return parts.assign(third=third) if hasattr(parts, "assign") else np.column_stack([values, third])
+
+    def fit(
+        self, X: Any, y: Any = None, *, confounders: Any = None, sample_weight: Any = None, groups: Any = None
+    ) -> Any:
+        """Fit to positive amounts."""
+        rows = {"confounders": confounders, "sample_weight": sample_weight, "groups": groups}
+        parts = self._parts(X)
+        super().fit(parts, y, **rows)
+        if getattr(X, "shape", parts.shape)[1] != parts.shape[1]:
+            self.n_features_in_ = 2
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Any:
+        """Add rows of positive amounts."""
+        return super().partial_fit(self._parts(X), y)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Log-density of positive amounts."""
+        return super().score(self._parts(X), y)
