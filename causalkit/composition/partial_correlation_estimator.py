@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
 from causalkit.composition.covariance import CentredLogs, centre_logs
@@ -24,17 +23,14 @@ from causalkit.composition.moments import CompositionMoments
 from causalkit.composition.network import BLOCKWISE, FittedNetwork
 from causalkit.composition.readouts import NetworkReadoutMixin
 from causalkit.composition.resolve import choose_test, resample_tests
+from causalkit.composition.rows import check_rows, refuse_repeated_names
 from causalkit.composition.shrinkage import METHODS
 from causalkit.exceptions import DegreesOfFreedomError, InferenceUnavailableError, ShrinkageWarning
 from causalkit.inference.result import check_confidence_level
 from causalkit.validation import (
     check_choice,
     check_composition,
-    check_groups,
     check_integer,
-    check_matrix,
-    check_same_index,
-    check_sample_weight,
 )
 
 __all__ = ["CompositionalPartialCorrelation"]
@@ -207,33 +203,12 @@ InferenceUnavailableError
         self._check_parameters()
         if hasattr(X, "dask"):
             return self._fit_blocks(X, confounders, sample_weight, groups)
-        for name, other in (("confounders", confounders), ("sample_weight", sample_weight), ("groups", groups)):
-            check_same_index(X, other, ("X", name))
-        allowed = "refuse" if self.zero_replacement is None else "allow"
-        n = len(check_composition(X, zeros=allowed, min_parts=3)[0])
-        weight = check_sample_weight(sample_weight, n, like="X")
-        clusters = check_groups(groups, n, like="X")
-        controls = None if confounders is None else check_matrix(confounders, "confounders", n_rows=n, like="X")
-        table = X
-        if weight is not None and not weight.all():
-            # A row of weight zero is a row that is not there: it must not count as a cluster or be resampled.
-            kept = np.flatnonzero(weight)
-            table, weight, n = _safe_indexing(X, kept), weight[kept], len(kept)
-            clusters = None if clusters is None else check_groups(clusters.labels[clusters.codes[kept]], n)
-            controls = None if controls is None else (controls[0][kept], controls[1])
-        q = 0 if controls is None else controls[0].shape[1]
-        if n - q < 3:
-            raise DegreesOfFreedomError(
-                f"X has {n} sample(s) (rows of positive weight): a minimum of 3 is required"
-                f"{f', and {3 + q} with {q} confounders' if q else ''}."
-            )
-        if controls is not None:
-            _check_confounders(*controls)
-        values, names, rule = self._replace_zeros(table)
-        data = centre_logs(np.log(values, order="C"), weight, None if controls is None else controls[0])
-        method, intensity = self._method(data.n_effective, len(names), q)
-        fitted = self._fit_precision(data, names, method, intensity, values, weight)
-        network = self._make_network(fitted, data, names, method, clusters, data.n_effective)
+        rows = check_rows(X, confounders, sample_weight, groups, zeros=self.zero_replacement is not None)
+        values, names, rule = self._replace_zeros(rows.table)
+        data = centre_logs(np.log(values, order="C"), rows.weight, rows.confounders)
+        method, intensity = self._method(data.n_effective, len(names), data.n_confounders)
+        fitted = self._fit_precision(data, names, method, intensity, values, rows.weight)
+        network = self._make_network(fitted, data, names, method, rows.groups, data.n_effective)
         self._set_fitted(network, X, rule)
         return self
 
@@ -257,7 +232,6 @@ InferenceUnavailableError
             raise ValueError('reference is read by shrinkage="logratio" only; partial correlations need none.')
 
     def _replace_zeros(self, X: Any) -> tuple[Array, list[str], Any]:
-        _refuse_repeated_names(X)
         if self.zero_replacement is None:
             values, names = check_composition(X, min_parts=3)
             return values, names, None
@@ -396,7 +370,7 @@ InferenceUnavailableError
         """
         self._check_parameters()
         self._refuse_streaming()
-        _refuse_repeated_names(X)
+        refuse_repeated_names(X)
         held = self._held_moments()
         if held is not None and held.shift is not None:
             self._check_same_parts(X, len(held.shift))
@@ -469,7 +443,7 @@ InferenceUnavailableError
             if blocks.shape[1] > 1:
                 blocks = X.rechunk({1: -1}).to_delayed()
             blocks = blocks[:, 0]
-        _refuse_repeated_names(X)
+        refuse_repeated_names(X)
         moments = CompositionMoments(self._moments_of_clr())
         names: list[str] = []
         for block in blocks:
@@ -484,26 +458,3 @@ InferenceUnavailableError
             require_degrees_of_freedom(float(moments.n), len(names), 0)
         self._from_moments(moments, names, X)
         return self
-
-
-def _refuse_repeated_names(X: Any) -> None:
-    """Two columns of one name could not be told apart in tables, graphs and queries."""
-    seen: set[str] = set()
-    repeated = []
-    for column in getattr(X, "columns", ()):
-        if str(column) in seen:
-            repeated.append(str(column))
-        seen.add(str(column))
-    if repeated:
-        raise ValueError(f"X has several columns of the same name, {repeated[:5]}: rename them, or add the parts up.")
-
-
-def _check_confounders(matrix: Array, names: list[str]) -> None:
-    """Refuse constant and collinear confounders."""
-    centred = matrix - matrix.mean(axis=0)
-    size = np.linalg.norm(centred, axis=0)
-    constant = size <= 1e-12 * np.maximum(np.abs(matrix).max(axis=0), 1e-300)
-    if constant.any():
-        raise ValueError(f"confounders column {names[int(np.argmax(constant))]!r} is constant: drop it.")
-    if np.linalg.matrix_rank(centred / size) < matrix.shape[1]:
-        raise ValueError(f"confounders are collinear: {matrix.shape[1]} columns {names[:8]} of lower rank; drop some.")

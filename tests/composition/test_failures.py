@@ -318,6 +318,8 @@ def test_read_outs_refuse_unknown_parts_and_sizes() -> None:
         ({"sample_weight": np.full(30, np.nan)}, "sample_weight contains NaN"),
         ({"groups": np.arange(29)}, "groups must hold one label per row"),
         ({"groups": [None, *range(29)]}, "groups has 1 missing labels"),
+        ({"groups": ["a"] * 30}, "groups has 1 cluster"),
+        ({"groups": ["a"] * 15 + ["b"] * 15, "sample_weight": [1] * 15 + [0] * 15}, "groups has 1 cluster"),
         ({"confounders": np.ones((29, 2))}, "confounders has 29 rows, but X has 30"),
         ({"confounders": np.ones(30)}, "confounders column 'confounders0' is constant: drop it"),
         ({"confounders": np.array([[i, 2.0 * i] for i in range(30)])}, "confounders are collinear: 2 columns"),
