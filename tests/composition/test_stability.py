@@ -6,8 +6,8 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 
-from causalkit.composition.graphical_lasso import CompositionalGraphicalLasso
 from causalkit.composition import CompositionalPartialCorrelation
+from causalkit.composition.graphical_lasso import CompositionalGraphicalLasso
 from causalkit.composition.stability import stability_selection
 from causalkit.composition.subsample_fits import held_shrinkage
 from causalkit.composition.transforms import Closure
