@@ -113,13 +113,18 @@ def centre_logs(
         fitted = projector @ (projector.T @ (root * logs))
         logs -= np.divide(fitted, root, out=np.zeros_like(fitted), where=root > 0)
     q = 0 if projector is None else projector.shape[1]
-    if not (1 + q) * float(w @ w) < 1 - 1e-12:
-        raise DegreesOfFreedomError(
-            f"{n} rows with an effective number of {1 / float(w @ w):.3g} leave nothing to estimate a covariance from: "
-            f"expected more than 1 + q = {1 + q} (q confounders). Pass more rows, or spread the weights."
-        )
+    require_spread(w, q)
     clr = logs - logs.mean(axis=1, keepdims=True)
     return CentredLogs(logs, clr, mean, w, q, projector)
+
+
+def require_spread(w: Array, q: int = 0) -> None:
+    """Refuse weights (of sum 1) whose mean and q confounders take up all rows."""
+    if not (1 + q) * float(w @ w) < 1 - 1e-12:
+        raise DegreesOfFreedomError(
+            f"{len(w)} rows with an effective number of {1 / float(w @ w):.3g} leave nothing to estimate a covariance "
+            f"from: expected more than 1 + q = {1 + q} (q confounders). Pass more rows, or spread the weights."
+        )
 
 
 def double_centre(matrix: Array) -> Array:
@@ -166,8 +171,16 @@ def log_ratio_covariance(X: Any, sample_weight: Any = None) -> Array:
 
     values, _ = check_composition(X)
     weight = check_sample_weight(sample_weight, len(values), like="X")
-    data = centre_logs(np.log(values, order="C"), weight)
-    return weighted_crossproduct(data, data.clr)
+    # Log-ratios need no closing: row means go first, so that totals of any size cost no accuracy.
+    clr = np.log(values, order="C")
+    clr -= clr.mean(axis=1, keepdims=True)
+    share = np.full(len(clr), 1.0 / len(clr)) if weight is None else weight / weight.sum()
+    require_spread(share)
+    clr -= share @ clr
+    if weight is None:
+        return np.asarray(clr.T @ clr) / (len(clr) - 1)
+    clr *= np.sqrt(share / (1 - share @ share))[:, None]
+    return np.asarray(clr.T @ clr)
 
 
 def variation_matrix(X: Any, sample_weight: Any = None) -> Array:
