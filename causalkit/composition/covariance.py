@@ -97,11 +97,13 @@ def centre_logs(
     DegreesOfFreedomError
         If the mean and the confounders take up all rows.
     """
-    from scipy.special import logsumexp
-
     n = log_x.shape[0]
     w = np.full(n, 1.0 / n) if weight is None else weight / weight.sum()
-    logs = log_x - (logsumexp(log_x, axis=1, keepdims=True) if close else 0.0)
+    if close:
+        logs = log_x - log_x.max(axis=1, keepdims=True)
+        logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    else:
+        logs = log_x.copy()
     mean = w @ logs
     logs -= mean
     if confounders is not None and projector is None:

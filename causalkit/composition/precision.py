@@ -135,9 +135,8 @@ class FactoredPrecision:
 def _unit_diagonal(block: Array, rows: Index, cols: Index, d: int) -> Array:
     if isinstance(rows, slice) and isinstance(cols, slice):
         a, b = range(d)[rows], range(d)[cols]
-        common = range(max(a.start, b.start), min(a.stop, b.stop))
-        for k in common:
-            block[k - a.start, k - b.start] = 1.0
+        common = np.arange(max(a.start, b.start), min(a.stop, b.stop))
+        block[common - a.start, common - b.start] = 1.0
         return block
     a_index, b_index = np.arange(d)[rows], np.arange(d)[cols]
     block[a_index[:, None] == b_index] = 1.0
