@@ -16,7 +16,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types docs bench clean
+.PHONY: help demo test lint types docs bench golden clean
 
 help:
 	@echo "make demo    environment, then the main analyses end to end (results in demo_output/)"
@@ -25,6 +25,7 @@ help:
 	@echo "make types   mypy on the package"
 	@echo "make docs    documentation with warnings as errors (docs/_build/html/index.html)"
 	@echo "make bench   acceptance tables and comparison with peers (BENCH_ARGS='debiasing' for one family)"
+	@echo "make golden  writes the golden values of the tests again (CAUSALKIT_DATA names the folder of the data)"
 	@echo "make clean   removes the environment and everything that was built"
 
 demo: $(VENV)/.stamp-all
@@ -53,6 +54,12 @@ bench: $(VENV)/.stamp-bench
 	@echo "==> Measuring the acceptance numbers, then the comparison with peers"
 	@$(PY) -m benchmarks validation $(BENCH_ARGS)
 	@$(PY) -m benchmarks peers $(BENCH_ARGS)
+
+golden: $(VENV)/.stamp-bench
+	@echo "==> Writing the golden values again; a changed value needs a sentence in the change"
+	@$(PY) tests/golden/prediction_powered.py
+	@$(PY) tests/golden/composition/make_zeros.py
+	@$(PY) tests/golden/composition/make_cups.py
 
 clean:
 	@echo "==> Removing the environment and everything that was built"
