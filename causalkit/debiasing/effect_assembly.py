@@ -81,7 +81,6 @@ def assemble_effect(
     correction: str,
     is_contrast: bool = True,
     off_support_share: float = 0.0,
-    sample: object = None,
 ) -> DebiasedEffect:
     """Put together estimate, variance parts, naive estimate and band of one downstream estimator."""
     names, line = downstream.names, Basis()
@@ -136,7 +135,6 @@ def assemble_effect(
         influence_values=stacked,
         groups=None if groups is None else groups.codes,
         dependence=_dependence(rows.groups, fitted.groups, shared_groups),
-        sample=sample,
         correction=correction,
         is_contrast=is_contrast,
         off_support_share=off_support_share,
