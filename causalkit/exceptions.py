@@ -7,6 +7,7 @@ Errors derive from the built-in class that a caller would catch anyway (``ValueE
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 __all__ = [
+    "AugmentationError",
     "CalibrationError",
     "CalibrationWarning",
     "ConvergenceWarning",
@@ -18,14 +19,19 @@ __all__ = [
     "ExtrapolationWarning",
     "InferenceUnavailableError",
     "LeakageWarning",
+    "MethodNotApplicableError",
     "MissingDependencyError",
+    "NoInvariantDirectionError",
     "NonFiniteError",
     "NonPositiveError",
     "NotFittedError",
     "OverlapWarning",
     "PersistenceError",
+    "PredictiveSelectionWarning",
+    "RankError",
     "ShrinkageWarning",
     "TooFewPartsError",
+    "UnderIdentifiedError",
     "WeakInstrumentWarning",
     "ZeroReplacementError",
     "ZeroReplacementWarning",
@@ -110,3 +116,27 @@ class ZeroReplacementWarning(UserWarning):
 
 class ShrinkageWarning(UserWarning):
     """Shrinkage went all the way to its target."""
+
+
+class AugmentationError(ValueError):
+    """The augmentation, or the augmented features, cannot be used as given."""
+
+
+class MethodNotApplicableError(ValueError):
+    """The method does not apply to this kind of input; the message names one that does."""
+
+
+class UnderIdentifiedError(ValueError):
+    """There are fewer instruments, or fewer rows, than the estimate needs."""
+
+
+class RankError(ValueError):
+    """The features are collinear, or more than the rows, and nothing regularises them."""
+
+
+class NoInvariantDirectionError(ValueError):
+    """The augmentation moves every direction of the features, so only a constant is invariant."""
+
+
+class PredictiveSelectionWarning(UserWarning):
+    """A parameter was chosen by predictive loss, which does not aim at causal risk."""

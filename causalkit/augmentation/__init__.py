@@ -1,0 +1,1 @@
+"""Augmentation: effects under hidden confounding from transformations that leave the outcome alone."""
