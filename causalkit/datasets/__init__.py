@@ -3,9 +3,17 @@
 Every simulated design takes ``random_state``, documents the order of its draws, cites its source and
 returns the sample together with its truth: maps return a :class:`SimulatedMap` (a calibration sample, a
 trial, the true effect, and the values that estimators have in the population), compositions a
-:class:`LogisticNormalSample`.
+:class:`LogisticNormalSample`, confounded linear designs with an augmentation a :class:`ConfoundedLinearSample`.
 """
 
+from causalkit.datasets.augmentation_designs import (
+    ConfoundedLinearSample,
+    LinearAugmentationSample,
+    NonlinearAugmentationSample,
+    make_linear_augmentation,
+    make_nonlinear_augmentation,
+)
+from causalkit.datasets.colored_digits import ColoredDigits, ColoredImages, make_colored_digits
 from causalkit.datasets.composition_designs import (
     CompositionNetwork,
     LogisticNormalSample,
@@ -31,16 +39,23 @@ from causalkit.datasets.gaussian_maps import (
 from causalkit.datasets.grouped_maps import PanelMap, SiteMap, make_panel_map, make_site_map
 from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, make_heteroscedastic_map
 from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
+from causalkit.datasets.optical_device import OpticalSample, load_optical_device, make_optical_like
 from causalkit.datasets.paper_map import PaperMap, make_paper_map
 from causalkit.datasets.simulated_map import SimulatedMap
 from causalkit.datasets.tables import load_cora, load_diabetes_map, load_income_map
 from causalkit.datasets.tilting import TiltedArms, tilt_arms
 
 __all__ = [
+    "ColoredDigits",
+    "ColoredImages",
     "CompositionNetwork",
+    "ConfoundedLinearSample",
     "DifferentialMap",
+    "LinearAugmentationSample",
     "LogisticNormalSample",
     "MixtureMapTruth",
+    "NonlinearAugmentationSample",
+    "OpticalSample",
     "PanelMap",
     "PaperMap",
     "SimulatedMap",
@@ -59,13 +74,18 @@ __all__ = [
     "load_diabetes_map",
     "load_expenditure_shares",
     "load_income_map",
+    "load_optical_device",
     "load_school_shares",
+    "make_colored_digits",
     "make_composition_network",
     "make_differential_map",
     "make_gaussian_map",
     "make_heteroscedastic_map",
+    "make_linear_augmentation",
     "make_logistic_normal",
     "make_mixture_map",
+    "make_nonlinear_augmentation",
+    "make_optical_like",
     "make_panel_map",
     "make_paper_map",
     "make_site_map",
