@@ -93,8 +93,9 @@ def resolve_variation(
     ValueError
         If ``penalty`` is not a known code, or instruments have other rows than X.
     AugmentationError
-        If the augmentation is not callable, two sources of variation are given, a penalty is named without any, augmented features or
-        parameters have another shape or are not finite, or the penalty needs parameters that are missing.
+        If the augmentation is not callable, two sources of variation are given, a penalty is named without
+        any, augmented features or parameters have another shape or are not finite, or the penalty needs
+        parameters that are missing.
     MethodNotApplicableError
         If the estimator, or this source of variation, does not have the penalty.
     """
