@@ -6,7 +6,7 @@ keyed by (seed, block, draw). Whoever asks for rows 5000 to 9000 gets what one p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from causalkit.augmentation.augmenters.base import MAX_ORBIT, Augmenter, FunctionAugmenter, as_rows
-from causalkit.exceptions import AugmentationError, MethodNotApplicableError
+from causalkit.augmentation.augmenters.base import MAX_ORBIT, Augmenter
+from causalkit.augmentation.augmenters.checks import as_rows
+from causalkit.augmentation.augmenters.function import FunctionAugmenter
+from causalkit.augmentation.draw_checks import (
+    Augmentation,
+    augmentation_name,
+    check_augmentation,
+    checked_call,
+    fills_zeros,
+    stack_parameters,
+)
+from causalkit.exceptions import MethodNotApplicableError
 from causalkit.validation import check_integer
 
 __all__ = ["BLOCK_ROWS", "AugmentedRows", "augment", "augmentation_name", "known_covariance", "orbit_draws"]
 
 Array = NDArray[np.float64]
-Augmentation = Augmenter | Callable[..., Any]
 
 BLOCK_ROWS = 4096
 
@@ -40,15 +49,6 @@ class AugmentedRows:
 
     features: Any
     parameters: Array | None
-
-
-def augmentation_name(augmentation: Augmentation) -> str:
-    """How messages call an augmentation: the function's name, or the augmenter's repr."""
-    if isinstance(augmentation, FunctionAugmenter):
-        return augmentation.name
-    if isinstance(augmentation, Augmenter):
-        return repr(augmentation)
-    return str(getattr(augmentation, "__qualname__", type(augmentation).__qualname__))
 
 
 def augment(augmentation: Augmentation, X: Any, *, seed: int, draw: int = 0, first_row: int = 0) -> AugmentedRows:
@@ -92,11 +92,11 @@ def augment(augmentation: Augmentation, X: Any, *, seed: int, draw: int = 0, fir
     check_integer(seed, "seed", low=0)
     check_integer(draw, "draw", low=0)
     check_integer(first_row, "first_row", low=0)
-    _check_augmentation(augmentation)
+    check_augmentation(augmentation)
     rows = as_rows(X)
     is_sparse = sparse.issparse(rows)
     if is_sparse and _own_law(augmentation) and not augmentation.preserves_sparsity:  # type: ignore[union-attr]
-        raise _fills(augmentation, rows.shape)
+        raise fills_zeros(augmentation, rows.shape)
     n = rows.shape[0]
     starts = [0, *range(BLOCK_ROWS - first_row % BLOCK_ROWS, n, BLOCK_ROWS)]
     parts: list[Any] = []
@@ -110,7 +110,7 @@ def augment(augmentation: Augmentation, X: Any, *, seed: int, draw: int = 0, fir
             features[start:stop] = part
         parameters.append(G)
     stacked = sparse.vstack(parts, format="csr") if features is None else features
-    return AugmentedRows(stacked, _stack_parameters(augmentation, parameters))
+    return AugmentedRows(stacked, stack_parameters(augmentation, parameters))
 
 
 def orbit_draws(augmentation: Augmentation, X: Any) -> Iterator[tuple[float, AugmentedRows]]:
@@ -137,14 +137,14 @@ def orbit_draws(augmentation: Augmentation, X: Any) -> Iterator[tuple[float, Aug
     AugmentationError
         As in ``augment``.
     """
-    _check_augmentation(augmentation)
+    check_augmentation(augmentation)
     rows = as_rows(X)
     parameters, probabilities = _known_orbit(augmentation, rows.shape[1])
 
     def elements() -> Iterator[tuple[float, AugmentedRows]]:
         for element, probability in zip(parameters, probabilities, strict=True):
             G = np.tile(element, (rows.shape[0], 1))
-            moved = _checked_call(augmentation, rows, lambda X, G=G: (augmentation.apply(X, G), G), 0)  # type: ignore
+            moved = checked_call(augmentation, rows, lambda X, G=G: (augmentation.apply(X, G), G), 0)  # type: ignore
             yield float(probability), AugmentedRows(moved[0], moved[1])
 
     return elements()
@@ -158,7 +158,7 @@ def known_covariance(augmentation: Augmentation, n_features: int) -> Array:
     MethodNotApplicableError
         If the change D = GX - X depends on X, does not have mean zero, or is a function's.
     """
-    _check_augmentation(augmentation)
+    check_augmentation(augmentation)
     known = augmentation.covariance(n_features) if isinstance(augmentation, Augmenter) else None
     if known is None:
         raise MethodNotApplicableError(
@@ -173,14 +173,6 @@ def known_covariance(augmentation: Augmentation, n_features: int) -> Array:
 
 def _own_law(augmentation: Augmentation) -> bool:
     return isinstance(augmentation, Augmenter) and not isinstance(augmentation, FunctionAugmenter)
-
-
-def _check_augmentation(augmentation: Any) -> None:
-    if not callable(augmentation) or isinstance(augmentation, type):
-        raise AugmentationError(
-            "augmentation must be an augmenter or a function (X, rng) -> GX or (GX, G); got "
-            f"{augmentation!r}. See causalkit.augmentation.augmenters."
-        )
 
 
 def _known_orbit(augmentation: Augmentation, n_features: int) -> tuple[Array, Array]:
@@ -210,111 +202,7 @@ def _augment_block(augmentation: Augmentation, X: Any, seed: int, draw: int, row
         # A law without the prefix property must draw its whole block whatever part is wanted.
         drawn = augmenter.sample(offset + n if augmenter.is_sequential else BLOCK_ROWS, p, rng)
         G = np.asarray(drawn)[offset : offset + n]
-        return _checked_call(augmenter, X, lambda X: (augmenter.apply(X, G), G), row)
+        return checked_call(augmenter, X, lambda X: (augmenter.apply(X, G), G), row)
     # A function draws anew for each chunk: the offset keeps two chunks of one block from equal draws.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block, draw, offset)))
-    return _checked_call(augmentation, X, lambda X: augmentation(X, rng), row)
-
-
-def _checked_call(augmentation: Augmentation, X: Any, call: Callable[[Any], Any], row: int) -> tuple[Any, Array | None]:
-    name = augmentation_name(augmentation)
-    given = X.copy()  # the caller's X stays whole even if the function writes into what it gets
-    result = call(given)
-    _check_untouched(name, X, given, row)
-    features, G = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
-    checked = _check_features(augmentation, features, X, row)
-    if G is None:
-        return checked, None
-    parameters = np.asarray(_numbers(name, G, "parameters"))
-    if parameters.ndim == 1:
-        parameters = parameters[:, None]
-    if parameters.ndim != 2 or parameters.shape[0] != X.shape[0]:
-        raise AugmentationError(
-            f"{name} returned parameters G of shape {parameters.shape}: expected ({X.shape[0]}, k), one row per row "
-            "of X."
-        )
-    _check_finite(name, parameters, "parameters G", row)
-    return checked, parameters
-
-
-def _check_untouched(name: str, X: Any, given: Any, row: int) -> None:
-    if given.shape == X.shape:
-        if sparse.issparse(X):
-            changed = (given != X).indices if given.nnz == X.nnz and np.array_equal(given.indptr, X.indptr) else None
-            same = changed is not None and len(changed) == 0
-            bad = 0 if same else int(np.flatnonzero(np.diff((given != X).tocsr().indptr))[0])
-        else:
-            equal = given == X
-            same = bool(equal.all())
-            bad = 0 if same else int(np.argmin(equal.all(axis=1)))
-        if same:
-            return
-    else:
-        bad = 0
-    raise AugmentationError(
-        f"{name} changed X in place (first changed row: {row + bad}): expected X to stay as it was. Work on a copy, "
-        "for example GX = X.copy()."
-    )
-
-
-def _check_features(augmentation: Augmentation, features: Any, X: Any, row: int) -> Any:
-    name = augmentation_name(augmentation)
-    shape = getattr(features, "shape", None) or np.shape(features)
-    if tuple(shape) != X.shape:
-        raise AugmentationError(
-            f"{name} returned features of shape {tuple(shape)} for rows {row} to {row + X.shape[0] - 1}: expected "
-            f"{X.shape}, one augmented row per row of X. Return GX, or the pair (GX, G)."
-        )
-    if sparse.issparse(features):
-        features = features.tocsr().astype(np.float64) if sparse.issparse(X) else features.toarray()
-    elif sparse.issparse(X):
-        raise _fills(augmentation, X.shape)
-    if sparse.issparse(features):
-        _check_finite(name, features, "features", row)
-        return features
-    checked = _numbers(name, features, "features")
-    _check_finite(name, checked, "features", row)
-    return checked
-
-
-def _numbers(name: str, values: Any, what: str) -> Array:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise AugmentationError(f"{name} returned {what} that are not numbers: got {type(values).__name__}.") from None
-
-
-def _check_finite(name: str, values: Any, what: str, row: int) -> None:
-    if sparse.issparse(values):
-        finite = np.isfinite(values.data)
-        if finite.all():
-            return
-        bad = int(np.searchsorted(values.indptr, np.argmin(finite), side="right")) - 1
-    else:
-        finite = np.isfinite(values).all(axis=1)
-        if finite.all():
-            return
-        bad = int(np.argmin(finite))
-    raise AugmentationError(
-        f"{name} returned {what} with NaN or infinity (first bad row: {row + bad}): expected finite numbers. Check the "
-        "transformation on that row."
-    )
-
-
-def _stack_parameters(augmentation: Augmentation, parameters: list[Array | None]) -> Array | None:
-    given = [G for G in parameters if G is not None]
-    widths = {G.shape[1] for G in given}
-    if len(given) not in (0, len(parameters)) or len(widths) > 1:
-        raise AugmentationError(
-            f"{augmentation_name(augmentation)} returned parameters of {sorted(widths)} columns in some blocks of "
-            f"rows and none in {len(parameters) - len(given)}: expected (n, k) with one k for all rows."
-        )
-    return np.concatenate(given) if given else None
-
-
-def _fills(augmentation: Augmentation, shape: tuple[int, ...]) -> AugmentationError:
-    return AugmentationError(
-        f"{augmentation_name(augmentation)} fills the zeros of a sparse X of shape {shape}: expected an augmenter that "
-        "preserves sparsity (SignFlip, Masking with value 0, Scaling, Permutation). Use one of these, or pass dense "
-        "chunks to partial_fit."
-    )
+    return checked_call(augmentation, X, lambda X: augmentation(X, rng), row)

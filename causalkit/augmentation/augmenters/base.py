@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from causalkit.exceptions import AugmentationError, MethodNotApplicableError
+from causalkit.augmentation.augmenters.checks import as_rows
+from causalkit.augmentation.augmenters.forms import build, from_tree, same, shown, to_tree
+from causalkit.exceptions import AugmentationError
 
-__all__ = ["MAX_ORBIT", "Augmenter", "FunctionAugmenter", "Orbit"]
+__all__ = ["MAX_ORBIT", "Augmenter", "Orbit"]
 
 Array = NDArray[np.float64]
 Orbit = tuple[Array, Array]
@@ -123,7 +122,7 @@ class Augmenter(ABC):
         AugmentationError
             If an argument is a function.
         """
-        return json.dumps(_to_tree(self))
+        return json.dumps(to_tree(self))
 
     @staticmethod
     def from_json(text: str) -> Augmenter:
@@ -138,7 +137,7 @@ class Augmenter(ABC):
             tree = json.loads(text)
         except (TypeError, ValueError) as error:
             raise AugmentationError(f"text must be the JSON form of an augmenter: {error}.") from None
-        built = _from_tree(tree)
+        built = from_tree(tree)
         if not isinstance(built, Augmenter):
             raise AugmentationError(f"text must be the JSON form of an augmenter; got {text[:80]!r}.")
         return built
@@ -150,14 +149,14 @@ class Augmenter(ABC):
             value = params[name]
             if parameter.kind is parameter.VAR_POSITIONAL:
                 parts += [repr(item) for item in value]
-            elif parameter.default is parameter.empty or not _same(value, parameter.default):
-                parts.append(f"{name}={_shown(value)}")
+            elif parameter.default is parameter.empty or not same(value, parameter.default):
+                parts.append(f"{name}={shown(value)}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return _same(self.get_params(), other.get_params())
+        return same(self.get_params(), other.get_params())
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -174,224 +173,3 @@ class Augmenter(ABC):
     def __reduce__(self) -> tuple[Callable[..., Augmenter], tuple[Any, ...]]:
         # Through the constructor, because a pickled array comes back writeable.
         return build, (type(self), self.get_params())
-
-
-class FunctionAugmenter(Augmenter):
-    """A plain function as an augmenter.
-
-    The function draws and acts at once, so its draws cannot be repeated in other chunks, it has neither a
-    covariance nor an orbit, and it is not saved with a model.
-
-    Parameters
-    ----------
-    function : callable
-        ``(X, rng) -> GX`` or ``(X, rng) -> (GX, G)``; X of shape (n, p) must not be changed in place, GX has
-        its shape, G is (n, k) and independent of X and y.
-
-    Raises
-    ------
-    AugmentationError
-        If ``function`` is not callable; on ``to_json``.
-    MethodNotApplicableError
-        On ``sample`` and ``apply``: only a call is possible.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from causalkit.augmentation.augmenters import FunctionAugmenter
-    >>> reverse = FunctionAugmenter(lambda X, rng: X[:, ::-1])
-    >>> reverse(np.array([[1.0, 2.0]]), np.random.default_rng(0))
-    (array([[2., 1.]]), None)
-    """
-
-    function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        if not callable(function):
-            raise AugmentationError(f"function must be callable as function(X, rng); got {function!r}.")
-        self._keep(function=function)
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        return str(getattr(self.function, "__qualname__", type(self.function).__qualname__))
-
-    def parameter_names(self, n_features: int) -> list[str]:
-        """Refused: only a call tells how many parameters the function returns."""
-        raise self._refused("names of its parameters")
-
-    def sample(self, n_rows: int, n_features: int, rng: np.random.Generator) -> Array:
-        """Refused: the function needs X to draw."""
-        raise self._refused("parameters without X")
-
-    def apply(self, X: Any, G: Any) -> Any:
-        """Refused: the function draws its own parameters."""
-        raise self._refused("an action for given parameters")
-
-    def __call__(self, X: Any, rng: np.random.Generator) -> tuple[Any, Array | None]:
-        """Call the function: (GX, G), G None if it returns the features alone."""
-        result = self.function(X, rng)
-        if isinstance(result, tuple) and len(result) == 2:
-            return result
-        return result, None
-
-    def _refused(self, what: str) -> MethodNotApplicableError:
-        return MethodNotApplicableError(
-            f"the function {self.name} has no {what}: it draws and acts in one call. Call the augmenter as "
-            "augmenter(X, rng), or write a subclass of Augmenter with sample and apply."
-        )
-
-
-# ---------------------------------------------------------------------- shared pieces
-
-
-def as_rows(X: Any) -> Any:
-    """X as float64 rows: a CSR matrix if it is sparse, else an ndarray of shape (n, p)."""
-    if sparse.issparse(X):
-        return X.tocsr().astype(np.float64, copy=False)
-    rows = np.asarray(X, dtype=np.float64)
-    if rows.ndim != 2:
-        raise AugmentationError(f"X must be a table of rows: expected shape (n, p), got shape {rows.shape}.")
-    return rows
-
-
-def as_parameters(augmenter: Augmenter, G: Any, X: Any) -> Array:
-    """G checked against the rows of X and the number of parameters, shape (n, k)."""
-    expected = (X.shape[0], len(augmenter.parameter_names(X.shape[1])))
-    values = np.asarray(G, dtype=np.float64)
-    if values.shape != expected:
-        raise AugmentationError(
-            f"G of {type(augmenter).__name__} must hold one row of parameters per row of X: expected shape "
-            f"{expected}, got {values.shape}. Take it from sample(n_rows, n_features, rng)."
-        )
-    return values
-
-
-def dense_rows(augmenter: Augmenter, X: Any) -> Array:
-    """X as an ndarray; a sparse X is refused, because the augmenter would fill it."""
-    rows = as_rows(X)
-    if sparse.issparse(rows):
-        raise AugmentationError(
-            f"{type(augmenter).__name__} fills the zeros of a sparse X of shape {rows.shape}: expected a dense array. "
-            "Use an augmenter that preserves sparsity (SignFlip, Masking with value 0, Scaling, Permutation), or "
-            "pass dense chunks to partial_fit."
-        )
-    return np.asarray(rows)
-
-
-def frozen_array(values: Any, name: str, ndim: int) -> Array:
-    """A read-only float64 copy with ``ndim`` axes and finite entries."""
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise AugmentationError(f"{name} must hold numbers; got {type(values).__name__}.") from None
-    if array.ndim != ndim or array.size == 0:
-        raise AugmentationError(f"{name} must be a non-empty array with {ndim} axes; got shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise AugmentationError(f"{name} must hold finite numbers; got NaN or infinity.")
-    array.flags.writeable = False
-    return array
-
-
-def check_number(value: Any, name: str, *, low: float = -np.inf, high: float = np.inf) -> float:
-    """A finite number within [low, high]."""
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not ok or not np.isfinite(value) or not low <= value <= high:
-        raise AugmentationError(f"{name} must be a finite number in [{low:g}, {high:g}]; got {value!r}.")
-    return float(value)
-
-
-def check_columns(values: Any, name: str) -> tuple[int, ...] | None:
-    """Distinct column positions; None stays None and stands for every column."""
-    if values is None:
-        return None
-    items = [values] if isinstance(values, str) or not hasattr(values, "__iter__") else list(values)
-    if any(isinstance(item, str) for item in items):
-        raise AugmentationError(
-            f"{name} must hold column positions, not names: got {values!r}. Use frame.columns.get_indexer(names)."
-        )
-    try:
-        columns = tuple(operator.index(item) for item in items)
-    except TypeError:
-        raise AugmentationError(f"{name} must hold integer column positions; got {values!r}.") from None
-    if not columns or min(columns) < 0 or len(set(columns)) < len(columns) or any(isinstance(i, bool) for i in items):
-        raise AugmentationError(f"{name} must hold distinct positions from 0, at least one; got {values!r}.")
-    return columns
-
-
-def resolve_columns(augmenter: Augmenter, columns: tuple[int, ...] | None, n_features: int) -> NDArray[np.intp]:
-    """Positions within n features; None stands for all of them."""
-    if columns is None:
-        return np.arange(n_features)
-    if max(columns) >= n_features:
-        raise AugmentationError(
-            f"{type(augmenter).__name__} acts on column {max(columns)}, but X has {n_features} columns (positions 0 to "
-            f"{n_features - 1}): name columns that X has."
-        )
-    return np.asarray(columns, dtype=np.intp)
-
-
-def row_products(G: Array, matrix: Array) -> Array:
-    """G @ matrix, equal to the last bit whichever rows of G are there.
-
-    A BLAS product is not: it takes another kernel for a few rows than for many, and chunks would differ
-    from the whole (test_any_split_of_the_rows_gives_the_same_draws).
-    """
-    return np.einsum("nk,kp->np", G, matrix, optimize=False)
-
-
-def build(cls: type[Augmenter], params: dict[str, Any]) -> Augmenter:
-    """Call the constructor with named arguments; those after a star go in order."""
-    parameters = inspect.signature(cls).parameters
-    starred = [name for name, p in parameters.items() if p.kind is p.VAR_POSITIONAL]
-    positional = [item for name in starred for item in params[name]]
-    return cls(*positional, **{name: value for name, value in params.items() if name not in starred})
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return str(value.tolist()) if value.size <= 16 else f"<array of shape {value.shape}>"
-    if isinstance(value, tuple) and len(value) > 16:
-        return f"<{len(value)} values>"
-    return repr(value)
-
-
-def _to_tree(value: Any) -> Any:
-    if isinstance(value, Augmenter):
-        return {"augmenter": type(value).__name__, "params": {k: _to_tree(v) for k, v in value.get_params().items()}}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_to_tree(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise AugmentationError(f"a {type(value).__name__} has no JSON form: code is never stored. Keep it in your script.")
-
-
-def _from_tree(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [_from_tree(item) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    name = tree.get("augmenter")
-    home = import_module("causalkit.augmentation.augmenters")
-    cls = vars(home).get(name) if isinstance(name, str) and name in home.__all__ else None
-    if not isinstance(cls, type) or not issubclass(cls, Augmenter) or inspect.isabstract(cls):
-        raise AugmentationError(
-            f"the JSON form names the augmenter {name!r}: expected a class of causalkit.augmentation.augmenters."
-        )
-    params = tree.get("params")
-    expected = set(inspect.signature(cls).parameters)
-    if not isinstance(params, dict) or not set(params) == expected:
-        raise AugmentationError(f"the JSON form of {name} must have the params {sorted(expected)}; got {params!r:.80}.")
-    return build(cls, {key: _from_tree(item) for key, item in params.items()})

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causalkit.augmentation.augmenters.base import (
-    Augmenter,
+from causalkit.augmentation.augmenters.base import Augmenter
+from causalkit.augmentation.augmenters.checks import (
     as_parameters,
     check_columns,
     check_number,
