@@ -46,7 +46,7 @@ _ORIGIN = (
     "without asking (README there). Save the text files under their own names in one folder and pass its path."
 )
 
-# The LED sits in one corner of the 3 x 3 image, so no flip and no permutation leaves its light alone.
+# The LED sits in one corner of the 3 x 3 image, so that flips move its light.
 _LED_PATTERN = 1 - np.add.outer(np.arange(3), np.arange(3)).ravel() / 4
 _SCENE_SD, _TEXTURE_SD = 1.0, 0.5
 _NOISE_SD = 0.1
@@ -198,9 +198,9 @@ def make_optical_like(n_samples: int = 1000, *, brightness: float = 1.0, random_
     :math:`\Sigma_X = 11' + .25I + \beta^2bb'` and :math:`v = \mathrm{Cov}(X, \xi) = \beta^2b`. Means are 0: brightness
     is measured from its mean.
 
-    Flips, rotations by 90 degrees and all permutations of the pixels leave the outcome alone exactly. Pixel noise
-    does not: every pixel matters, so noise moves the outcome and acts as shrinkage. The first kind takes the
-    confounding out of the contrasts between pixels and leaves that of their sum.
+    Flips, rotations by 90 degrees and all permutations of the pixels leave the outcome alone exactly. Averaging over
+    all permutations takes the confounding out of the contrasts between pixels and leaves that of their sum. Pixel
+    noise does not leave the outcome alone: every pixel matters, so noise moves it and acts as shrinkage.
 
     Parameters
     ----------
