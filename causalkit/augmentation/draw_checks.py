@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from causalkit.augmentation.augmenters.base import Augmenter
-from causalkit.augmentation.augmenters.function import FunctionAugmenter
+from causalkit.augmentation.augmenters.base import Augmenter, FunctionAugmenter
 from causalkit.exceptions import AugmentationError
 
 __all__ = ["augmentation_name", "check_augmentation", "checked_call", "fills_zeros", "stack_parameters"]

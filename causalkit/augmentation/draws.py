@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from causalkit.augmentation.augmenters.base import MAX_ORBIT, Augmenter
+from causalkit.augmentation.augmenters.base import MAX_ORBIT, Augmenter, FunctionAugmenter
 from causalkit.augmentation.augmenters.checks import as_rows
-from causalkit.augmentation.augmenters.function import FunctionAugmenter
 from causalkit.augmentation.draw_checks import (
     Augmentation,
     augmentation_name,
