@@ -193,7 +193,8 @@ class Encoder:
 
 def _state(value: Any) -> dict[str, Any]:
     if hasattr(value, "__dict__"):
-        return vars(value)
+        left_out = getattr(type(value), "_not_saved", ())  # such as references to the rows of a fit
+        return {key: item for key, item in vars(value).items() if key not in left_out}
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}  # slots
 
 

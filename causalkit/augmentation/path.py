@@ -1,0 +1,251 @@
+"""All values of alpha at the price of one factorisation, for every penalty.
+
+A spectrum writes h(alpha) = base + Σ_j factor_j(alpha)·loading_j·direction_j with directions that do not
+depend on alpha; only the factors differ between the penalties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, eigh, solve_triangular
+
+from causalkit.exceptions import RankError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AlphaPath", "Spectrum", "cholesky_of_features", "pair_spectrum", "plain_spectrum", "projected_spectrum"]
+
+Array = NDArray[np.float64]
+
+# Relative size below which an eigenvalue of the features' correlation matrix is rounding error.
+_SINGULAR = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Coefficients as a function of alpha.
+
+    Attributes
+    ----------
+    kind : {"projected", "pairs", "analytic", "constrained", "none"}
+        Which factors apply.
+    base : ndarray, shape (p, t)
+        Part that does not depend on alpha: the limit alpha = inf for "projected", else 0.
+    directions : ndarray, shape (p, m)
+        Directions that are scaled.
+    loadings : ndarray, shape (m, t)
+        Their sizes.
+    values : ndarray, shape (m,)
+        Eigenvalues: squared canonical correlations λ_j of G and GX for "projected", else l_j of (B, A).
+    rank_tol : float
+        Relative size below which an eigenvalue counts as zero.
+    hat : ndarray, shape (m,)
+        Diagonal that turns factors into degrees of freedom (1 without ridge).
+    """
+
+    kind: str
+    base: Array
+    directions: Array
+    loadings: Array
+    values: Array
+    rank_tol: float
+    hat: Array
+
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """Which eigenvalues are not zero, shape (m,)."""
+        return np.asarray(self.values > self.rank_tol * max(1.0 if self.kind == "projected" else 0.0, self._largest))
+
+    @property
+    def _largest(self) -> float:
+        return float(self.values.max(initial=0.0))
+
+    def factors(self, alphas: Array) -> Array:
+        """Factors for each alpha, shape (number of alphas, m)."""
+        a, values, moved = np.asarray(alphas, dtype=float)[:, None], self.values[None, :], self.moved[None, :]
+        if self.kind == "projected":
+            with np.errstate(divide="ignore"):
+                return np.asarray(np.where(moved | (a > 0), 1.0 / np.where(a + values > 0, a + values, np.inf), 0.0))
+        if self.kind == "constrained":
+            return np.repeat(np.where(moved, 0.0, 1.0), len(a), axis=0)
+        if self.kind == "none":
+            return np.ones((len(a), len(self.values)))
+        unmoved = np.where(moved, 0.0, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.kind == "analytic":
+                inner = 1.0 / (1.0 + (1.0 + 1.0 / a) * values)
+            else:
+                inner = np.where(np.isinf(a), 1.0, a / (a + values))
+        return np.where(a == 0, unmoved, inner)
+
+    def coef(self, alphas: Array) -> Array:
+        """Coefficients, shape (number of alphas, p, t)."""
+        scaled = self.factors(alphas)[:, :, None] * self.loadings
+        return np.asarray(self.base + np.einsum("pm,amt->apt", self.directions, scaled, optimize=True))
+
+    def degrees_of_freedom(self, alphas: Array) -> Array | None:
+        """Trace of the hat matrix, shape (number of alphas,); None for "projected"."""
+        return None if self.kind == "projected" else np.asarray(self.factors(alphas) @ self.hat)
+
+
+def cholesky_of_features(A: Array, names: list[str]) -> Array:
+    """Lower Cholesky factor of the features' second moments.
+
+    Raises
+    ------
+    RankError
+        If they are singular; the message names columns that take part.
+    """
+    size = np.sqrt(np.diag(A))
+    constant = ~(size > 0)
+    if constant.any():
+        _refuse_rank(A.shape[0] - int(constant.sum()), A.shape[0], [names[j] for j in np.flatnonzero(constant)])
+    correlation = A / np.outer(size, size)
+    # The factorisation itself tells a well-conditioned matrix cheaply; eigenvectors are for the message.
+    try:
+        lower = cholesky(correlation, lower=True)
+    except np.linalg.LinAlgError:
+        lower = None
+    if lower is None or np.diag(lower).min() ** 2 < len(A) * _SINGULAR:
+        values, vectors = np.linalg.eigh(correlation)
+        null = values < len(A) * _SINGULAR
+        if null.any() or lower is None:
+            involved = np.abs(vectors[:, null]).max(axis=1, initial=0.0) > 1e-3
+            _refuse_rank(int((~null).sum()), len(A), [names[j] for j in np.flatnonzero(involved)])
+    return np.asarray(lower * size[:, None])
+
+
+def _refuse_rank(rank: int, p: int, involved: list[str]) -> None:
+    listed = ", ".join(involved[:6]) + (f" and {len(involved) - 6} more" if len(involved) > 6 else "")
+    raise RankError(
+        f"the features have rank {rank}, but there are p = {p} of them ({listed} are constant or collinear, or there "
+        "are fewer rows than features): set ridge > 0, or drop columns."
+    )
+
+
+def projected_spectrum(a: Array, S: Array, C: Array, d: Array, *, lower: Array, rank_tol: float) -> Spectrum:
+    r"""Spectrum of h = (αA + C'S⁻¹C)⁻¹(αa + C'S⁻¹d), S positive definite.
+
+    With CA⁻¹C'V = SVΛ, V'SV = I: h_α = h_0 + A⁻¹C'V·[V'(d - Ch_0)]_j/(α + λ_j), because the fit moves away
+    from h_0 = A⁻¹a in the span of A⁻¹C' only (test_path_equals_direct_solve).
+
+    Parameters
+    ----------
+    a, S, C, d : ndarray, shapes (p, t), (k, k), (k, p), (k, t)
+        Second moments of x with y, g with g, g with x, g with y.
+    lower : ndarray, shape (p, p)
+        Cholesky factor of A.
+    rank_tol : float
+        Squared correlation below which a direction counts as not moved.
+    """
+    start = _chol_solve(lower, a)
+    half = solve_triangular(lower, C.T, lower=True)  # (p, k), half'half = CA⁻¹C'
+    values, V = eigh(half.T @ half, S)
+    directions = solve_triangular(lower, half @ V, lower=True, trans="T")
+    loadings = V.T @ (d - C @ start)
+    values = np.clip(values, 0.0, 1.0)
+    return Spectrum("projected", start, directions, loadings, values, rank_tol, np.ones(len(values)))
+
+
+def pair_spectrum(kind: str, a: Array, B: Array, *, lower: Array, rank_tol: float, ridge: float = 0.0) -> Spectrum:
+    r"""Spectrum of h = (αA + B)⁻¹αa ("pairs"), (A + (1 + 1/α)B)⁻¹a ("analytic"), or a within null(B) ("constrained").
+
+    A = MM', M⁻¹BM⁻ᵀ = U diag(l) U': every one of them is M⁻ᵀU·diag(factor)·U'M⁻¹a.
+
+    Parameters
+    ----------
+    kind : {"pairs", "analytic", "constrained"}
+        Which factors apply.
+    a, B : ndarray, shapes (p, t), (p, p)
+        Second moments of the features with the outcome, and of the moves.
+    lower : ndarray, shape (p, p)
+        Cholesky factor M of the features' second moments A, ridge included.
+    rank_tol : float
+        Eigenvalue, relative to the largest, below which a direction counts as not moved.
+    ridge : float
+        What A holds beyond the features' moments, for the degrees of freedom.
+    """
+    half = solve_triangular(lower, B, lower=True)
+    values, U = eigh(solve_triangular(lower, half.T, lower=True))
+    directions = solve_triangular(lower, U, lower=True, trans="T")
+    hat = 1.0 - ridge * np.einsum("pm,pm->m", directions, directions)
+    return Spectrum(kind, np.zeros_like(a), directions, directions.T @ a, np.clip(values, 0.0, None), rank_tol, hat)
+
+
+def plain_spectrum(a: Array, *, lower: Array, ridge: float = 0.0) -> Spectrum:
+    """Spectrum of least squares, where nothing is penalised and alpha has no effect."""
+    p = len(lower)
+    directions = solve_triangular(lower, np.eye(p), lower=True, trans="T")
+    hat = 1.0 - ridge * np.einsum("pm,pm->m", directions, directions)
+    return Spectrum("none", np.zeros_like(a), directions, directions.T @ a, np.zeros(p), 0.0, hat)
+
+
+def _chol_solve(lower: Array, right: Array) -> Array:
+    return np.asarray(solve_triangular(lower, solve_triangular(lower, right, lower=True), lower=True, trans="T"))
+
+
+@dataclass(frozen=True, eq=False)
+class AlphaPath:
+    """Coefficients, risk and penalty for a grid of alphas, from one factorisation.
+
+    Attributes
+    ----------
+    alphas : ndarray, shape (m,)
+        Distrust in the invariance, from 0 (trusted exactly) to inf (augmented least squares).
+    coef : ndarray, shape (m, p) or (m, t, p)
+        Coefficients, in units of y per unit of each feature.
+    intercept : ndarray, shape (m,) or (m, t)
+        Intercepts.
+    risk : ndarray, shape (m,) or (m, t)
+        Mean squared residual on the rows of the fit (augmented rows where there are any), in squared units of y.
+    penalty : ndarray, shape (m,) or (m, t)
+        Value of the penalty: h'Bh, or the mean square of the projected residuals.
+    degrees_of_freedom : ndarray, shape (m,), or None
+        Trace of the hat matrix; None for the projected penalty, where it is p for every alpha.
+    feature_names : tuple of str, length p
+        Names of the coefficients.
+    """
+
+    alphas: Array
+    coef: Array
+    intercept: Array
+    risk: Array
+    penalty: Array
+    degrees_of_freedom: Array | None
+    feature_names: tuple[str, ...]
+
+    def at(self, alpha: float) -> Array:
+        """Coefficients at the alpha of the grid that is nearest on the log scale, shape (p,) or (t, p)."""
+        with np.errstate(divide="ignore"):
+            distance = np.abs(np.nan_to_num(np.log(self.alphas)) - np.nan_to_num(np.log(alpha)))
+        return np.asarray(self.coef[int(np.argmin(distance))])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per alpha: coefficients, intercept, risk and penalty.
+
+        With several outcomes the columns have two levels, the outcome's number and the quantity.
+        """
+        import pandas as pd
+
+        index = pd.Index(self.alphas, name="alpha")
+        if self.coef.ndim == 2:
+            return self._frame(self.coef, self.intercept, self.risk, self.penalty, index)
+        frames: dict[Any, pd.DataFrame] = {
+            t: self._frame(self.coef[:, t], self.intercept[:, t], self.risk[:, t], self.penalty[:, t], index)
+            for t in range(self.coef.shape[1])
+        }
+        return pd.concat(frames, axis=1, names=["outcome", "quantity"])
+
+    def _frame(self, coef: Array, intercept: Array, risk: Array, penalty: Array, index: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        frame = pd.DataFrame(coef, index=index, columns=list(self.feature_names))
+        frame["intercept"], frame["risk"], frame["penalty"] = intercept, risk, penalty
+        if self.degrees_of_freedom is not None:
+            frame["degrees_of_freedom"] = self.degrees_of_freedom
+        return frame
