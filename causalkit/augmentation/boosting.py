@@ -71,7 +71,7 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
     learning_rate : float, default=0.1
         Share of each tree that is added, in (0, 1].
     max_leaf_nodes : int, default=15
-        Most leaves of a tree.
+        Most leaves of a tree (leaves with exactly equal means count as one).
     min_samples_leaf : int, default=20
         Fewest rows of a leaf, augmented and original rows counted together. Rows count, not weights.
     random_state : int, RandomState or None, default=None
@@ -112,7 +112,8 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    Features are cut into at most 255 bins, at quantiles of GX and X together. ``sample_weight`` acts like
+    Features are cut into at most 255 bins, at quantiles of GX and X together, and take 8 bytes for every value
+    of both. ``sample_weight`` acts like
     repeated rows, up to ``min_samples_leaf``. There are no standard errors: trees have no ``inference``.
     ``score`` is R² on the rows as given, which says nothing about causal risk.
 
@@ -334,8 +335,12 @@ def _boost(rows: _Rows, problem: StageProblem, settings: _Settings) -> tuple[flo
     baseline = float(problem.weight @ rows.y)
     r = rows.y - baseline
     delta = None if u is None else np.zeros(n)
+    # Residuals at the rounding error of y are noise, and a perfect fit ends there.
+    rounding = (4 * np.finfo(float).eps * float(np.abs(rows.y).max())) ** 2
     losses, partitions, values = [problem.loss(r, delta)], [], []
     for stage in range(settings.max_iter):
+        if losses[-1] <= rounding:
+            break
         part = grow_partition(
             bins.codes,
             as_floats,

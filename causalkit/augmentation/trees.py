@@ -187,7 +187,7 @@ def recover_splits(codes: Codes, row_leaf: Integers, means: Array, weight: Array
             leaf[node] = number[int(members[0])] = n_leaves
             n_leaves += 1
             continue
-        feature[node], cut[node] = _best_cut(state, members)
+        feature[node], cut[node] = _best_cut(state, codes, members)
         sides = state.split(codes, members, feature[node], cut[node])
         left[node], right[node] = len(feature), len(feature) + 1
         for column in (feature, cut, left, right, leaf):
@@ -239,23 +239,43 @@ class _Leaves:
         return np.array(left, dtype=np.intp), np.array(right, dtype=np.intp)
 
 
-def _best_cut(leaves: _Leaves, members: Integers) -> tuple[int, int]:
-    """Feature and bin of the cut through the fewest leaves, and among these of the largest reduction."""
+def _best_cut(leaves: _Leaves, codes: Codes, members: Integers) -> tuple[int, int]:
+    """Feature and bin of the cut through no leaf, and among these of the largest reduction."""
     low, high = leaves.low[:, members], leaves.high[:, members]
     mass, mean = leaves.mass[members], leaves.mean[members]
     mean = mean - mass @ mean / mass.sum()
     # Cuts just above each leaf: between two such cuts nothing changes. Axes: feature, cut, leaf.
     left = high[:, None, :] <= high[:, :, None]
     right = low[:, None, :] > high[:, :, None]
-    through = len(members) - left.sum(axis=2) - right.sum(axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = (left @ (mass * mean)) ** 2 / (left @ mass) + (right @ (mass * mean)) ** 2 / (right @ mass)
-    gain = np.where(np.isfinite(gain), gain, 0.0)
-    possible = (right.any(axis=2)) | (through > 0)
-    fewest = through == through[possible].min()
-    best = int(np.argmax(np.where(possible & fewest, gain, -1.0)))
-    j, i = np.unravel_index(best, gain.shape)
+    possible = right.any(axis=2) & (left | right).all(axis=2)
+    if not possible.any():
+        return _cut_through_leaves(leaves, codes, members)
+    gain = np.where(possible, _reduction(left @ mass, left @ (mass * mean), mass.sum()), -1.0)
+    j, i = np.unravel_index(int(np.argmax(gain)), gain.shape)
     return int(j), int(high[j, i])
+
+
+def _cut_through_leaves(leaves: _Leaves, codes: Codes, members: Integers) -> tuple[int, int]:
+    """Feature and bin of the cut through the fewest leaves, and among these of the largest reduction."""
+    rows = np.flatnonzero(np.isin(leaves.row_leaf, members))
+    owner = leaves.row_leaf[rows]
+    mass = np.ones(len(rows)) if leaves.weight is None else leaves.weight[rows]
+    moment = mass * (leaves.mean[owner] - mass @ leaves.mean[owner] / mass.sum())
+    best = (len(members) + 1, 0.0, 0, 0)
+    for j in range(len(codes)):
+        column = codes[j, rows]
+        cuts = np.unique(column)[:-1]
+        low, high = leaves.low[j, members], leaves.high[j, members]
+        through = ((low <= cuts[:, None]) & (high > cuts[:, None])).sum(axis=1)
+        below, product = (np.cumsum(np.bincount(column, weights=v))[cuts] for v in (mass, moment))
+        ranked = zip(through.tolist(), (-_reduction(below, product, mass.sum())).tolist(), cuts.tolist(), strict=True)
+        best = min(best, min(((t, g, j, c) for t, g, c in ranked), default=best))
+    return best[2], best[3]
+
+
+def _reduction(mass: Array, moment: Array, total: float) -> Array:
+    """Reduction of the sum of squares by a cut, from what lies below it; moments are centred on the node."""
+    return np.asarray(moment**2 / np.maximum(mass, np.finfo(float).tiny) + moment**2 / np.maximum(total - mass, 1e-300))
 
 
 @dataclass(frozen=True, eq=False)
