@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -15,10 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.augmentation.arguments import Variation, require_parameters, resolve_variation
 from causalkit.augmentation.draws import augment, augmentation_name
-from causalkit.augmentation.leaf_systems import StageProblem
 from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.solution import reduce_parameters
-from causalkit.augmentation.trees import Partition, Trees, bin_features, grow_partition, join_trees
+from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
 from causalkit.validation import check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeBoostingRegressor"]
@@ -212,7 +209,7 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
         check_groups(groups, len(X), like="X")
         rows = _make_rows(X, np.asarray(y, dtype=np.float64), weight, variation, self.augmentation, settings.seed)
         problem = _make_problem(rows, variation, alpha)
-        fitted = _boost(rows, problem, settings)
+        fitted = boost(rows, problem, settings)
         self.baseline_, self.trees_, self.train_loss_ = fitted
         self.n_iter_ = len(self.train_loss_) - 1
         self.variation_, self.penalty_, self.alpha_ = variation.kind, variation.penalty, alpha
@@ -224,11 +221,11 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return np.asarray(self.baseline_ + self.trees_.predict(X))
 
-    def _settings(self) -> _Settings:
+    def _settings(self) -> Settings:
         rate = self.learning_rate
         if not isinstance(rate, Real) or isinstance(rate, bool) or not 0 < rate <= 1:
             raise ValueError(f"learning_rate must be a number in (0, 1]; got {rate!r}.")
-        return _Settings(
+        return Settings(
             max_iter=check_integer(self.max_iter, "max_iter", low=1),
             learning_rate=float(rate),
             max_leaf_nodes=check_integer(self.max_leaf_nodes, "max_leaf_nodes", low=2),
@@ -236,31 +233,6 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
             verbose=bool(self.verbose),
         )
-
-
-@dataclass(frozen=True)
-class _Settings:
-    max_iter: int
-    learning_rate: float
-    max_leaf_nodes: int
-    min_samples_leaf: int
-    seed: int
-    verbose: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """What the trees are grown on: x = GX (n, p), or X where nothing is augmented, and u = X for pairs.
-
-    ``weight`` has mean 1, or is None where all weights are equal.
-    """
-
-    x: Array
-    u: Array | None
-    y: Array
-    weight: Array | None
-    parameters: Array | None
-    names: tuple[str, ...]
 
 
 def _check_alpha(alpha: Any) -> float:
@@ -277,14 +249,14 @@ def _check_alpha(alpha: Any) -> float:
     return float(alpha)
 
 
-def _make_rows(X: Array, y: Array, weight: Array | None, variation: Variation, augmentation: Any, seed: int) -> _Rows:
+def _make_rows(X: Array, y: Array, weight: Array | None, variation: Variation, augmentation: Any, seed: int) -> Rows:
     names = variation.instrument_names
     if variation.kind != "augmentation":
-        rows = _Rows(X, None, y, weight, variation.instruments, names)
+        rows = Rows(X, None, y, weight, variation.instruments, names)
     elif augmentation is None:
         n_draws = variation.augmented.shape[1]
         G = variation.parameters
-        rows = _Rows(
+        rows = Rows(
             x=variation.augmented.reshape(-1, X.shape[1]),
             u=np.repeat(X, n_draws, axis=0),
             y=np.repeat(y, n_draws),
@@ -296,11 +268,11 @@ def _make_rows(X: Array, y: Array, weight: Array | None, variation: Variation, a
         drawn = augment(augmentation, X, seed=seed)
         require_parameters(drawn.parameters, variation.penalty, augmentation_name(augmentation))
         k = 0 if drawn.parameters is None else drawn.parameters.shape[1]
-        rows = _Rows(drawn.features, X, y, weight, drawn.parameters, tuple(f"parameter{j}" for j in range(k)))
+        rows = Rows(drawn.features, X, y, weight, drawn.parameters, tuple(f"parameter{j}" for j in range(k)))
     return rows if rows.weight is None else _weighted(rows, rows.weight)
 
 
-def _weighted(rows: _Rows, weight: Array) -> _Rows:
+def _weighted(rows: Rows, weight: Array) -> Rows:
     """Rows of weight zero left out, as if they had not been there, and the rest with mean 1."""
     kept = weight > 0
 
@@ -308,10 +280,10 @@ def _weighted(rows: _Rows, weight: Array) -> _Rows:
         return None if array is None else array[kept]
 
     scaled = weight[kept] / weight[kept].mean()
-    return _Rows(rows.x[kept], take(rows.u), rows.y[kept], scaled, take(rows.parameters), rows.names)
+    return Rows(rows.x[kept], take(rows.u), rows.y[kept], scaled, take(rows.parameters), rows.names)
 
 
-def _make_problem(rows: _Rows, variation: Variation, alpha: float) -> StageProblem:
+def _make_problem(rows: Rows, variation: Variation, alpha: float) -> StageProblem:
     n = len(rows.y)
     share = np.full(n, 1.0 / n) if rows.weight is None else rows.weight / rows.weight.sum()
     if variation.penalty == "none" or np.isinf(alpha):
@@ -322,59 +294,3 @@ def _make_problem(rows: _Rows, variation: Variation, alpha: float) -> StageProbl
     moments = chunk_moments([G], Layout(G.shape[1], 0, 0, 0, 0), rows.weight, n)
     whiten = reduce_parameters(moments, centred=True, rank_tol=RANK_TOL, names=list(rows.names), warn=True, n_points=n)
     return StageProblem(variation.penalty, alpha, share, (G - moments.average("g")) @ whiten)
-
-
-def _boost(rows: _Rows, problem: StageProblem, settings: _Settings) -> tuple[float, Trees, Array]:
-    """Baseline, trees and the loss before the first and after every stage."""
-    n = len(rows.y)
-    u = rows.u if problem.paired else None
-    stacked = rows.x if u is None else np.concatenate([rows.x, u])
-    weight = None if rows.weight is None else np.tile(rows.weight, len(stacked) // n)
-    bins = bin_features(stacked, weight)
-    as_floats = bins.codes.astype(np.float64).T
-    baseline = float(problem.weight @ rows.y)
-    r = rows.y - baseline
-    delta = None if u is None else np.zeros(n)
-    # Residuals at the rounding error of y are noise, and a perfect fit ends there.
-    rounding = (4 * np.finfo(float).eps * float(np.abs(rows.y).max())) ** 2
-    losses, partitions, values = [problem.loss(r, delta)], [], []
-    for stage in range(settings.max_iter):
-        if losses[-1] <= rounding:
-            break
-        part = grow_partition(
-            bins.codes,
-            as_floats,
-            problem.targets(r, delta),
-            weight,
-            max_leaf_nodes=settings.max_leaf_nodes,
-            min_samples_leaf=settings.min_samples_leaf,
-            seed=settings.seed,
-        )
-        value = settings.learning_rate * _solve_leaves(problem, part, r, delta)
-        at_x = value[part.row_leaf[:n]]
-        r = r - at_x
-        delta = None if delta is None else delta + at_x - value[part.row_leaf[n:]]
-        loss = problem.loss(r, delta)
-        # The step minimises a convex quadratic, so only a tree without a gain, or rounding, can fail to lower it.
-        if not loss < losses[-1]:
-            break
-        losses.append(loss)
-        partitions.append(part)
-        values.append(value)
-        if settings.verbose:
-            _show_progress(stage + 1, settings.max_iter)
-    if settings.verbose:
-        sys.stderr.write("\n")
-    return baseline, join_trees(partitions, values, bins.edges), np.array(losses)
-
-
-def _solve_leaves(problem: StageProblem, part: Partition, r: Array, delta: Array | None) -> Array:
-    n = len(r)
-    other = None if delta is None else part.row_leaf[n:]
-    return problem.leaf_values(part.row_leaf[:n], other, part.n_leaves, r, delta)
-
-
-def _show_progress(done: int, total: int) -> None:
-    filled = 30 * done // total
-    sys.stderr.write(f"\rstages [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}")
-    sys.stderr.flush()

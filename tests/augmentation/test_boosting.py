@@ -13,8 +13,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from causalkit import load, save
 from causalkit.augmentation.augmenters import AdditiveNoise
 from causalkit.augmentation.boosting import IVLikeBoostingRegressor
-from causalkit.augmentation.leaf_systems import StageProblem
-from causalkit.augmentation.trees import bin_features, grow_partition, recover_splits
+from causalkit.augmentation.splits import recover_splits
+from causalkit.augmentation.stages import StageProblem
+from causalkit.augmentation.trees import bin_features, grow_partition
 from causalkit.exceptions import (
     AugmentationError,
     MethodNotApplicableError,

@@ -1,4 +1,4 @@
-"""One stage of IV-like boosting in numbers: loss, targets of the tree, and the system for its leaf values.
+"""The stages of IV-like boosting in numbers: loss, targets of a tree, the system for its leaf values, the loop.
 
 Letters: x = GX (or X with instruments), u = X; r = y - h(x), δ = h(x) - h(u); w weights that sum to 1;
 Q parameters or instruments, centred and with unit second moments, so that q'S⁻¹q = |E_w[Q·]|².
@@ -8,15 +8,46 @@ E_w r² + pen/α times a number, and stays finite for every α in (0, ∞].
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StageProblem"]
+from causalkit.augmentation.splits import Partition
+from causalkit.augmentation.trees import Trees, bin_features, grow_partition, join_trees
+
+__all__ = ["Rows", "Settings", "StageProblem", "boost"]
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked parameters of the growth, named as on the estimator."""
+
+    max_iter: int
+    learning_rate: float
+    max_leaf_nodes: int
+    min_samples_leaf: int
+    seed: int
+    verbose: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What the trees are grown on: x = GX (n, p), or X where nothing is augmented, and u = X for pairs.
+
+    ``weight`` has mean 1, or is None where all weights are equal.
+    """
+
+    x: Array
+    u: Array | None
+    y: Array
+    weight: Array | None
+    parameters: Array | None
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +164,59 @@ class StageProblem:
     def _leaf_moments(self, leaf: Integers, n_leaves: int) -> Array:
         columns = self._basis().T * self.weight
         return np.stack([np.bincount(leaf, weights=column, minlength=n_leaves) for column in columns], axis=1)
+
+
+def boost(rows: Rows, problem: StageProblem, settings: Settings) -> tuple[float, Trees, Array]:
+    """Baseline, trees and the loss before the first and after every stage."""
+    n = len(rows.y)
+    u = rows.u if problem.paired else None
+    stacked = rows.x if u is None else np.concatenate([rows.x, u])
+    weight = None if rows.weight is None else np.tile(rows.weight, len(stacked) // n)
+    bins = bin_features(stacked, weight)
+    as_floats = bins.codes.astype(np.float64).T
+    baseline = float(problem.weight @ rows.y)
+    r = rows.y - baseline
+    delta = None if u is None else np.zeros(n)
+    # Residuals at the rounding error of y are noise, and a perfect fit ends there.
+    rounding = (4 * np.finfo(float).eps * float(np.abs(rows.y).max())) ** 2
+    losses, partitions, values = [problem.loss(r, delta)], [], []
+    for stage in range(settings.max_iter):
+        if losses[-1] <= rounding:
+            break
+        part = grow_partition(
+            bins.codes,
+            as_floats,
+            problem.targets(r, delta),
+            weight,
+            max_leaf_nodes=settings.max_leaf_nodes,
+            min_samples_leaf=settings.min_samples_leaf,
+            seed=settings.seed,
+        )
+        value = settings.learning_rate * _solve_leaves(problem, part, r, delta)
+        at_x = value[part.row_leaf[:n]]
+        r = r - at_x
+        delta = None if delta is None else delta + at_x - value[part.row_leaf[n:]]
+        loss = problem.loss(r, delta)
+        # The step minimises a convex quadratic, so only a tree without a gain, or rounding, can fail to lower it.
+        if not loss < losses[-1]:
+            break
+        losses.append(loss)
+        partitions.append(part)
+        values.append(value)
+        if settings.verbose:
+            _show_progress(stage + 1, settings.max_iter)
+    if settings.verbose:
+        sys.stderr.write("\n")
+    return baseline, join_trees(partitions, values, bins.edges), np.array(losses)
+
+
+def _solve_leaves(problem: StageProblem, part: Partition, r: Array, delta: Array | None) -> Array:
+    n = len(r)
+    other = None if delta is None else part.row_leaf[n:]
+    return problem.leaf_values(part.row_leaf[:n], other, part.n_leaves, r, delta)
+
+
+def _show_progress(done: int, total: int) -> None:
+    filled = 30 * done // total
+    sys.stderr.write(f"\rstages [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}")
+    sys.stderr.flush()
