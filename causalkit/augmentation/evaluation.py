@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causalkit.augmentation.moments import Moments
 from causalkit.validation import check_choice, check_matrix, check_vector
 
-__all__ = ["causal_excess_risk", "normalized_causal_excess_risk"]
+__all__ = ["causal_excess_risk", "normalized_causal_excess_risk", "worst_case_risk"]
 
 Array = NDArray[np.float64]
 
@@ -142,3 +143,59 @@ def _check_covariance(covariance: Any, p: int) -> Array:
     if low < -1e-10 * size * p:
         raise ValueError(f"covariance must be positive semi-definite; got one with the eigenvalue {low:g}.")
     return matrix
+
+
+def worst_case_risk(coef: Any, moments: Moments, alpha: float) -> float:
+    r"""Largest prediction risk over interventions on the augmented directions that alpha allows.
+
+    :math:`E r^2 + \tfrac1\alpha E(P_G r)^2`, r = y - h'x centred: the largest mean squared residual over interventions
+    that set Γ'(·) := ζ with :math:`\zeta\zeta' \preceq (1 + 1/\alpha)\,\Gamma'\Sigma_G\Gamma`, in the linear Gaussian
+    model. The coefficients of ``penalty="projected"`` at alpha minimise it.
+
+    Parameters
+    ----------
+    coef : array-like, shape (p,)
+        Coefficients h.
+    moments : Moments
+        ``moments_`` of a fit with parameters or instruments, one outcome.
+    alpha : float
+        In (0, inf].
+
+    Returns
+    -------
+    float
+        In squared units of y.
+
+    Raises
+    ------
+    ValueError
+        Coefficients of another length, alpha that is not positive, or moments without parameters.
+
+    References
+    ----------
+    Akbar, Kilbertus, Shen, Muandet and Dai (2025), arXiv:2510.25128, Theorem 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit.augmentation import IVLikeRegressor, worst_case_risk
+    >>> rng = np.random.default_rng(0)
+    >>> Z = rng.normal(size=(200, 1))
+    >>> X = Z + rng.normal(size=(200, 1))
+    >>> model = IVLikeRegressor(alpha=0.5).fit(X, X[:, 0] + rng.normal(size=200), instruments=Z)
+    >>> best = worst_case_risk(model.coef_, model.moments_, 0.5)
+    >>> best < worst_case_risk(model.coef_ + 0.1, model.moments_, 0.5)
+    True
+    """
+    h = check_vector(coef, "coef", n_rows=moments.layout.features, like="moments")
+    if not isinstance(alpha, int | float | np.number) or not alpha > 0:
+        raise ValueError(f"alpha must be in (0, inf]; got {alpha!r}. At alpha = 0 the largest risk is infinite.")
+    if not moments.layout.parameters or moments.layout.outcomes != 1:
+        raise ValueError(
+            "moments must come from a fit with augmentation parameters or instruments, and one outcome; got "
+            f"{moments.layout.parameters} parameters and {moments.layout.outcomes} outcomes."
+        )
+    risk = moments.second("y", "y")[0, 0] - 2 * h @ moments.second("x", "y")[:, 0] + h @ moments.second("x", "x") @ h
+    gap = moments.second("g", "y")[:, 0] - moments.second("g", "x") @ h
+    projected = gap @ np.linalg.pinv(moments.second("g", "g"), hermitian=True) @ gap
+    return float(risk + projected / alpha)

@@ -7,6 +7,7 @@ A row's draws are averaged first, because the row is the unit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ def _controls(moments: Moments, rows: Rows, part: slice, centred: bool) -> Array
     return rows.exogenous[part] - (moments.average("w") if centred else 0.0)
 
 
-def _dense(values: object) -> Array:
+def _dense(values: Any) -> Array:
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
 
 

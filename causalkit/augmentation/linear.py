@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -326,8 +325,8 @@ def _refuse_difference(first: IVLikeRegressor, second: IVLikeRegressor) -> None:
         same = value is other or repr(value) == repr(other)
         if not same:
             raise ValueError(f"cannot merge: {name} is {value!r} here and {other!r} there. Fit both alike.")
-    names = [getattr(fit, "feature_names_in_", None) for fit in (first, second)]
-    if (names[0] is None) != (names[1] is None) or (names[0] is not None and not np.array_equal(names[0], names[1])):
+    names = [list(getattr(fit, "feature_names_in_", [])) for fit in (first, second)]
+    if names[0] != names[1]:
         raise ValueError(f"cannot merge: the features are {names[0]} here and {names[1]} there.")
     for name in ("_variation", "_exogenous_names", "_single_output", "n_draws_"):
         a, b = getattr(first, name), getattr(second, name)

@@ -493,10 +493,10 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"{n} rows with mean {mean}. Pass exactly the rows, weights and order of the fit."
             )
 
-    def _breakdown(self, moments: Moments) -> Breakdown:
+    def _breakdown(self, moments: Moments, penalty: str | None = None) -> Breakdown:
         """Least squares with and without the invariance, from moments."""
         p = moments.layout.features
-        known = self._known_covariance(self.penalty_)
+        known = self._known_covariance(self.penalty_ if penalty is None else penalty)
         if known is not None:
             B = known
         elif moments.layout.moves:
@@ -509,7 +509,7 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             ridge=float(self.ridge),
             rank_tol=float(self.rank_tol),
             centred=self.fit_intercept,
-            names=self._names,
+            names=self._coef_names(p),
         )
 
     def _ols_covariance(self, parts: Breakdown, outcome: int) -> tuple[Array, bool]:

@@ -94,8 +94,8 @@ class Moments:
 
         Parameters
         ----------
-        left, right : {"g", "x", "d", "w", "y", "X"}
-            Groups; "X" is GX - D, the features before augmentation.
+        left, right : {"g", "x", "d", "w", "y", "X"}, or several of them in one string
+            Groups; "X" is GX - D, the features before augmentation; "Xw" is X beside W.
         centred : bool, default=True
             Whether means are taken out.
         partial : bool, default=True
@@ -114,12 +114,17 @@ class Moments:
 
     def average(self, name: str) -> Array:
         """Weighted means of a group of columns."""
+        if len(name) > 1:
+            return np.concatenate([self.average(part) for part in name])
         if name == "X":
             return self.average("x") - (self.average("d") if self.layout.moves else 0.0)
         return self.mean[self.layout.part(name)]
 
 
 def _pick(matrix: Array, name: str, layout: Layout, axis: int) -> Array:
+    if len(name) > 1:
+        return np.concatenate([_pick(matrix, part, layout, axis) for part in name], axis=axis)
+
     def take(part: str) -> Array:
         return matrix[layout.part(part)] if axis == 0 else matrix[:, layout.part(part)]
 
