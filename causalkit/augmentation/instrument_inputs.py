@@ -72,7 +72,7 @@ def resolve_moments(
         An estimator together with data, or bad data.
     """
     if not is_estimator(X):
-        rows = instrument_rows(X, y, instruments, exogenous, sample_weight)
+        rows = instrument_rows(X, y, instruments, exogenous, sample_weight, stacklevel=4)
         return rows.moments, rows
     given = {"y": y, "instruments": instruments, "exogenous": exogenous, "sample_weight": sample_weight}
     extra = [name for name, value in given.items() if value is not None]
@@ -94,15 +94,15 @@ def _require_instruments(estimator: Any, caller: str) -> None:
     variation = getattr(estimator, "variation_", None)
     if variation is None:
         raise NotFittedError(
-            f"{caller} got a {name} without variation_: expected a fitted IVLikeRegressor, or arrays X, y and "
+            f"{caller} got {name} without variation_: expected a fitted IVLikeRegressor, or arrays X, y and "
             "instruments. Call fit first."
         )
     if variation == "augmentation":
         raise MethodNotApplicableError(
             f"{caller} is for real instruments, but this {name} was fitted by augmentation: with parameters that were "
-            "drawn by us the Anderson-Rubin set is a cylinder around the coefficients that the augmentation does not "
-            "move. By construction it contains 0 and is unbounded along the effect, whatever the data say. Use "
-            "diagnostics() and bounds(r2_max) of the estimator, or pass instruments."
+            "drawn by us the Anderson-Rubin set is a cylinder around all coefficients whose prediction the "
+            "augmentation leaves alone. By construction it contains 0 and is unbounded along the effect, whatever the "
+            "data say. Use diagnostics() and bounds(r2_max) of the estimator, or pass instruments."
         )
     if variation != "instruments":
         raise MethodNotApplicableError(
@@ -126,7 +126,8 @@ def from_fitted_moments(
     Returns
     -------
     InstrumentMoments
-        Always about the means, also where the estimator was fitted without an intercept.
+        Always about the means, also where the estimator was fitted without an intercept. ``n`` counts rows of weight
+        zero, which moments cannot tell from others.
 
     Raises
     ------
@@ -160,13 +161,13 @@ def from_fitted_moments(
         z_names=z_names or tuple(f"instruments{j}" for j in range(layout.parameters)),
     )
     reduced, redundancy = keep_independent_instruments(full, reference["g"])
-    _warn_redundant(redundancy, full.z_names)
+    _warn_redundant(redundancy, full.z_names, stacklevel=4)
     require_well_posed(reduced, reference["x"], float(reference["y"][0]))
     return reduced
 
 
 def instrument_rows(
-    X: Any, y: Any, instruments: Any, exogenous: Any = None, sample_weight: Any = None
+    X: Any, y: Any, instruments: Any, exogenous: Any = None, sample_weight: Any = None, *, stacklevel: int = 3
 ) -> InstrumentRows:
     """Check the data, partial [1, W] out of everything and multiply it out.
 
@@ -182,6 +183,8 @@ def instrument_rows(
         Controls W.
     sample_weight : array-like, shape (n,), optional
         Weights.
+    stacklevel : int, default=3
+        Frame that a warning points to: 2 is the caller of this function.
 
     Returns
     -------
@@ -209,7 +212,9 @@ def instrument_rows(
             f"X has shape {features.shape} and instruments {Z.shape}: expected at least one row and one column of each."
         )
     weight = check_sample_weight(sample_weight, n, like="X")
-    return _partialled_rows(features, outcome, Z, W, weight, tuple(x_names), tuple(z_names))
+    rows, redundancy = _partialled_rows(features, outcome, Z, W, weight, tuple(x_names), tuple(z_names))
+    _warn_redundant(redundancy, tuple(z_names), stacklevel=stacklevel)
+    return rows
 
 
 def _partialled_rows(
@@ -220,7 +225,7 @@ def _partialled_rows(
     weight: Array | None,
     x_names: tuple[str, ...],
     z_names: tuple[str, ...],
-) -> InstrumentRows:
+) -> tuple[InstrumentRows, Redundancy]:
     n, p = X.shape
     k = Z.shape[1]
     root = np.ones(n) if weight is None else np.sqrt(weight / weight[weight > 0].mean())
@@ -241,9 +246,8 @@ def _partialled_rows(
         z_names=z_names,
     )
     moments, redundancy = keep_independent_instruments(full, about_mean[:k])
-    _warn_redundant(redundancy, z_names)
     require_well_posed(moments, about_mean[k : k + p], None if y is None else float(about_mean[-1]))
-    return InstrumentRows(Zr[:, list(redundancy.kept)], Xr, yr, moments)
+    return InstrumentRows(Zr[:, list(redundancy.kept)], Xr, yr, moments), redundancy
 
 
 def _centred(columns: Array, root: Array) -> Array:
@@ -269,7 +273,7 @@ def _residuals_on_controls(columns: Array, W: Array | None, root: Array) -> tupl
     return left - basis @ (basis.T @ left), 1 + basis.shape[1]
 
 
-def _warn_redundant(redundancy: Redundancy, z_names: tuple[str, ...]) -> None:
+def _warn_redundant(redundancy: Redundancy, z_names: tuple[str, ...], *, stacklevel: int) -> None:
     reasons = [
         f"{', '.join(z_names[j] for j in columns)} {'is' if len(columns) == 1 else 'are'} {what}"
         for columns, what in (
@@ -283,5 +287,5 @@ def _warn_redundant(redundancy: Redundancy, z_names: tuple[str, ...]) -> None:
             f"instruments: {'; '.join(reasons)}. Expected {len(z_names)} independent columns, got "
             f"{len(redundancy.kept)}; the projection uses their span. Drop these columns.",
             WeakInstrumentWarning,
-            stacklevel=5,
+            stacklevel=stacklevel + 1,
         )

@@ -232,7 +232,7 @@ def _k_class(moments: InstrumentMoments) -> list[Row]:
 
 
 def warn_if_weak(moments: InstrumentMoments, rows: InstrumentRows | None, *, stacklevel: int) -> None:
-    """Warn by the rule of ten and the rank test; ``stacklevel`` as seen from the caller of this function."""
+    """Warn by the rule of ten and the rank test; ``stacklevel`` 2 is the caller of this function."""
     names = moments.x_names
     if moments.n_instruments < moments.n_features:
         reasons = [f"their rank {moments.n_instruments} is below the {moments.n_features} columns of X"]
@@ -249,5 +249,5 @@ def warn_if_weak(moments: InstrumentMoments, rows: InstrumentRows | None, *, sta
             f"weak instruments: {'; '.join(reasons)}. Expected an F of at least {WEAK_F:g} and a rank test rejected at "
             "5 %. Two-stage least squares and its errors cannot be relied on: use anderson_rubin, or a larger alpha.",
             WeakInstrumentWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=stacklevel,
         )

@@ -155,7 +155,7 @@ def invariance_test(X: Any, y: Any, *, instruments: Any, directions: Any, exogen
             f"instruments have rank k = {k}, X has p = {p} columns and directions have rank r = {r}: the test has "
             f"k - p + r = {k - p + r} degrees of freedom, expected at least 1. Pass more instruments or directions."
         )
-    warn_if_weak(moments, rows, stacklevel=2)
+    warn_if_weak(moments, rows, stacklevel=3)
     j = _restricted_j(moments, still)
     wald, estimate = _wald(rows, given, moved) if k >= p else (np.nan, np.full(len(given), np.nan))
     notes = ["J rejects if the outcome moves along the directions, or if the instruments are not valid."]

@@ -27,6 +27,7 @@ from causalkit.augmentation.instrument_moments import (
 )
 from causalkit.augmentation.instruments import effective_f, instrument_diagnostics
 from causalkit.augmentation.invariance import invariance_test
+from causalkit.augmentation.linear import IVLikeRegressor
 from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.exceptions import (
     AugmentationError,
@@ -231,6 +232,22 @@ def test_weak_instruments_warn_and_strong_ones_do_not() -> None:
         instrument_diagnostics(Z + np.column_stack([hidden, other]), instruments=Z)
 
 
+def test_warnings_point_to_the_caller() -> None:
+    X, y, Z, W = data(CASES["two_features"])
+    Z = np.column_stack([Z, Z[:, 0]])
+    weak = np.random.default_rng(0).standard_normal(X.shape)
+    calls = [
+        lambda: instrument_diagnostics(weak, y, instruments=Z, exogenous=W),
+        lambda: invariance_test(weak, y, instruments=Z, directions=[1, 0]),
+        lambda: anderson_rubin(X, y, instruments=Z),
+        lambda: anderson_rubin(fitted_to(X, y, Z, W)),
+    ]
+    for call, expected in zip(calls, (2, 2, 1, 1), strict=True):
+        with pytest.warns(WeakInstrumentWarning) as caught:
+            call()
+        assert [Path(warning.filename).name for warning in caught] == ["test_instruments.py"] * expected
+
+
 def test_instruments_that_determine_a_feature_are_infinitely_strong() -> None:
     rng = np.random.default_rng(8)
     Z = rng.standard_normal((50, 2))
@@ -275,6 +292,21 @@ def test_fitted_estimator_with_weights_and_redundant_columns() -> None:
         expected = instrument_diagnostics(X, y, instruments=Z, exogenous=W, sample_weight=weight)
     assert_allclose(found["value"], expected["value"], rtol=1e-8)
     assert value(found, "first_stage_f", "X0", "df_den") == 250 - 4 - 3
+
+
+def test_regressor_fitted_with_instruments_and_by_augmentation() -> None:
+    X, y, Z, W = data(CASES["two_features"])
+    estimator = IVLikeRegressor(alpha=0.0).fit(pd.DataFrame(X, columns=["a", "b"]), y, instruments=Z, exogenous=W)
+    assert_allclose(estimator.coef_, GOLDEN["two_features"]["linearmodels"]["coef"], rtol=1e-9)
+    expected = GOLDEN["two_features"]["ivmodels"]["sets"]["f_0.95"]
+    result = anderson_rubin(estimator)
+    assert_allclose([result.confidence_set(name).intervals for name in "ab"], expected, rtol=1e-8)
+    assert value(instrument_diagnostics(estimator), "kappa_liml") == pytest.approx(
+        GOLDEN["two_features"]["ivmodels"]["kappa_liml"], rel=1e-9
+    )
+    augmented = IVLikeRegressor(augmentation=lambda X, rng: X + rng.standard_normal(X.shape), random_state=0)
+    with pytest.raises(MethodNotApplicableError, match="fitted by augmentation"):
+        anderson_rubin(augmented.fit(X, y))
 
 
 @pytest.mark.parametrize("tool", [instrument_diagnostics, anderson_rubin])
