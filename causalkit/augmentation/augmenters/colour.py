@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ class ColorJitter(ImageAugmenter):
     def apply(self, X: Any, G: Any) -> Array:
         """Images with the factors and turns of G."""
         images = self._images(X)
-        flat = images.reshape(len(images), -1)
+        flat = self._rows(images)
         parameters = as_parameters(self, G, flat)
         low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
         unit = (low >= 0.0) & (high <= 1.0)
@@ -114,7 +115,7 @@ class ColorJitter(ImageAugmenter):
         for name, column in zip(self._active(), parameters.T, strict=True):
             moved = _STEPS[name](moved, column[:, None, None, None])
         limits = np.where(unit, 0.0, low), np.where(unit, 1.0, high)
-        return np.clip(moved.reshape(flat.shape), *limits)
+        return np.clip(self._rows(moved), *limits)
 
     def _active(self) -> list[str]:
         return [name for name in _STEPS if getattr(self, name) > 0]
@@ -125,7 +126,7 @@ def _brightness(images: Array, factor: Array) -> Array:
 
 
 def _contrast(images: Array, factor: Array) -> Array:
-    mean = images.reshape(len(images), -1).mean(axis=1)[:, None, None, None]
+    mean = images.reshape(len(images), math.prod(images.shape[1:])).mean(axis=1)[:, None, None, None]
     return mean + factor * (images - mean)
 
 

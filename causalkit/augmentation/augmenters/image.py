@@ -83,10 +83,10 @@ class ImageFlip(ImageAugmenter):
     def apply(self, X: Any, G: Any) -> Array:
         """Images mirrored where G is 1."""
         images = self._images(X)
-        flip = as_parameters(self, G, images.reshape(len(images), -1))[:, 0] == 1.0
+        flip = as_parameters(self, G, self._rows(images))[:, 0] == 1.0
         moved = images.copy()
         moved[flip] = np.flip(images[flip], axis=3 if self.axis == "horizontal" else 2)
-        return moved.reshape(len(moved), -1)
+        return self._rows(moved)
 
     def orbit_size(self, n_features: int) -> int:
         """Two."""
@@ -160,8 +160,8 @@ class ImageRotation(ImageAugmenter):
     def apply(self, X: Any, G: Any) -> Array:
         """Images rotated by the angles in G."""
         images = self._images(X)
-        angles = as_parameters(self, G, images.reshape(len(images), -1))[:, 0]
-        return rotated(images, angles).reshape(len(images), -1)
+        angles = as_parameters(self, G, self._rows(images))[:, 0]
+        return self._rows(rotated(images, angles))
 
     def orbit_size(self, n_features: int) -> int | None:
         """Number of given angles; None for a range."""
@@ -232,9 +232,9 @@ class ImageTranslation(ImageAugmenter):
     def apply(self, X: Any, G: Any) -> Array:
         """Images shifted by the nearest whole number of pixels."""
         images = self._images(X)
-        shifts = as_parameters(self, G, images.reshape(len(images), -1))
+        shifts = as_parameters(self, G, self._rows(images))
         pixels = np.rint(shifts * [self.image_shape[2], self.image_shape[1]]).astype(np.int64)
-        return translated(images, pixels[:, 0], pixels[:, 1]).reshape(len(images), -1)
+        return self._rows(translated(images, pixels[:, 0], pixels[:, 1]))
 
 
 class ChannelPermutation(ImageAugmenter):

@@ -45,6 +45,10 @@ class ImageAugmenter(Augmenter):
         self._check_width(rows.shape[1])
         return rows.reshape(-1, *self.image_shape)
 
+    def _rows(self, images: Array) -> Array:
+        """Images as rows, shape (n, p)."""
+        return images.reshape(-1, math.prod(self.image_shape))
+
 
 def check_image_shape(values: Any) -> Shape:
     """Channels, height and width as three positive integers."""
