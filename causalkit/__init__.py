@@ -10,6 +10,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "causalkit.augmentation": [
+        "IVLikeBoostingRegressor",
+        "IVLikeNetClassifier",
+        "IVLikeNetRegressor",
+        "IVLikeRegressor",
+        "IVLikeRegressorCV",
+        "anderson_rubin",
+        "causal_excess_risk",
+        "instrument_diagnostics",
+        "invariance_test",
+        "normalized_causal_excess_risk",
+        "worst_case_risk",
+    ],
     "causalkit.composition": [
         "ALR",
         "CLR",
@@ -57,6 +70,7 @@ _EXPORTS = {
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 _SUBMODULES = (
+    "augmentation",
     "composition",
     "crossfit",
     "datasets",
@@ -64,6 +78,7 @@ _SUBMODULES = (
     "exceptions",
     "inference",
     "linear",
+    "nn",
     "persistence",
     "plotting",
 )

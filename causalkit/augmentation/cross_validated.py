@@ -21,7 +21,7 @@ from causalkit.augmentation.selection import (
     partition,
     tolerance_alpha,
 )
-from causalkit.augmentation.solution import LinearProblem, exogenous_coef, exogenous_shift, intercept_of
+from causalkit.augmentation.solution import LinearProblem, exogenous_coef, intercept_of
 from causalkit.exceptions import MethodNotApplicableError, PredictiveSelectionWarning
 from causalkit.validation import check_choice
 
@@ -299,20 +299,11 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
         problem = self._problem_of(train, given.rows.variation, n_draws, warn=False)
         coef = problem.spectrum.coef(grid)
         features = "x" if self.evaluate_on == "augmented" else "X"
-        if not train.layout.controls:
-            zero = np.zeros(coef.shape[2])
-            intercept = np.stack([intercept_of(problem, train, c, zero) for c in coef])
-            return held_out_r2(coef, intercept, test, features)
-        return self._with_controls(problem, train, test, coef, features)
-
-    def _with_controls(
-        self, problem: LinearProblem, train: Moments, test: Moments, coef: Array, features: str
-    ) -> Array:
-        """Held-out R² of X h + W δ: the controls stand beside the features as further columns."""
-        shift = exogenous_shift(problem, train, coef)
-        intercept = np.stack([intercept_of(problem, train, c, s) for c, s in zip(coef, shift, strict=True)])
-        controls = np.stack([exogenous_coef(problem, train, c) for c in coef])
-        return held_out_r2(np.concatenate([coef, controls], axis=1), intercept, test, f"{features}w")
+        intercept = intercept_of(problem, train, coef)
+        if train.layout.controls:  # they stand beside the features as further columns
+            coef = np.concatenate([coef, exogenous_coef(problem, train, coef)], axis=1)
+            features += "w"
+        return held_out_r2(coef, intercept, test, features)
 
     def _set_scores(self, grid: Array, scores: Array) -> None:
         self.alphas_, self.scores_ = grid, scores

@@ -25,13 +25,11 @@ Array = NDArray[np.float64]
 def stacked_estimates(problem: LinearProblem, moments: Moments, alpha: float) -> Array:
     """(intercept, h, δ) of every outcome, shape (t, [1 +] p + e)."""
     coef = problem.coef(alpha)
-    parts, shift = [coef], np.zeros(coef.shape[1])
+    parts = [coef]
     if moments.layout.controls:
-        controls = exogenous_coef(problem, moments, coef)
-        shift = moments.average("w") @ controls
-        parts.append(controls)
+        parts.append(exogenous_coef(problem, moments, coef))
     if problem.centred:
-        parts.insert(0, intercept_of(problem, moments, coef, shift)[None, :])
+        parts.insert(0, intercept_of(problem, moments, coef)[None, :])
     return np.vstack(parts).T
 
 

@@ -265,14 +265,12 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         _refuse_under_identified(problem, alpha, variation)
         refuse_all_moved(problem, alpha)
         coef = problem.coef(alpha)
-        shift = np.zeros(coef.shape[1])
         if moments.layout.controls:
             controls = exogenous_coef(problem, moments, coef)
-            shift = moments.average("w") @ controls
             self.exogenous_coef_ = controls[:, 0] if self._single_output else controls.T
         elif hasattr(self, "exogenous_coef_"):
             del self.exogenous_coef_
-        intercept = intercept_of(problem, moments, coef, shift)
+        intercept = intercept_of(problem, moments, coef)
         self.coef_ = coef[:, 0] if self._single_output else coef.T
         self.intercept_ = float(intercept[0]) if self._single_output else intercept
         self.alpha_, self.penalty_, self.variation_ = alpha, problem.penalty, variation.kind

@@ -85,8 +85,7 @@ class Spectrum:
 
     def coef(self, alphas: Array) -> Array:
         """Coefficients, shape (number of alphas, p, t)."""
-        scaled = self.factors(alphas)[:, :, None] * self.loadings
-        return np.asarray(self.base + np.einsum("pm,amt->apt", self.directions, scaled, optimize=True))
+        return np.asarray(self.base + self.directions @ (self.factors(alphas)[:, :, None] * self.loadings))
 
     def degrees_of_freedom(self, alphas: Array) -> Array | None:
         """Trace of the hat matrix, shape (number of alphas,); None for "projected"."""

@@ -31,13 +31,13 @@ def held_out_r2(coef: Array, intercept: Array, test: Moments, features: str) -> 
     Parameters
     ----------
     coef : ndarray, shape (m, p, t)
-        Coefficients of each alpha.
+        Coefficients of each alpha, with those of the controls below where there are any.
     intercept : ndarray, shape (m, t)
-        Intercepts; controls must have been partialled out of nothing (there are none in selection).
+        Intercepts.
     test : Moments
         Of the held-out rows.
-    features : {"X", "x"}
-        Un-augmented or augmented features.
+    features : {"X", "x", "Xw", "xw"}
+        Un-augmented or augmented features, with the controls where there are any.
 
     Returns
     -------
@@ -45,9 +45,8 @@ def held_out_r2(coef: Array, intercept: Array, test: Moments, features: str) -> 
     """
     A, a = test.second(features, features, partial=False), test.second(features, "y", partial=False)
     variance = np.diag(test.second("y", "y", partial=False))
-    offset = test.average("y") - np.einsum("apt,p->at", coef, test.average(features)) - intercept
-    fitted = np.einsum("apt,pq,aqt->at", coef, A, coef, optimize=True)
-    error = variance - 2 * np.einsum("apt,pt->at", coef, a) + fitted + offset**2
+    offset = test.average("y") - test.average(features) @ coef - intercept
+    error = variance + ((A @ coef - 2 * a) * coef).sum(axis=1) + offset**2
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(variance > 0, 1.0 - error / np.where(variance > 0, variance, 1.0), 0.0)
     return np.asarray(share.mean(axis=1))
@@ -61,7 +60,7 @@ def generalised_cross_validation(problem: LinearProblem, alphas: Array, n: int) 
             'selection="gcv" does not apply to penalty="projected": its degrees of freedom are p for every alpha. Use '
             'selection="cv" or "confounder_correction", or penalty="pointwise".'
         )
-    risk = np.stack([problem.risk(coef) / problem.outcome_square for coef in problem.spectrum.coef(alphas)])
+    risk = problem.risk(problem.spectrum.coef(alphas)) / problem.outcome_square
     return np.asarray(risk.mean(axis=1) / (1 - freedom / n) ** 2)
 
 

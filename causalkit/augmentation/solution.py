@@ -77,14 +77,12 @@ class LinearProblem:
         return np.asarray(self.spectrum.coef(np.array([alpha]))[0])
 
     def risk(self, coef: Array) -> Array:
-        """E_n r², shape (t,)."""
-        quadratic = np.einsum("pt,pq,qt->t", coef, self.A, coef)
-        return np.asarray(self.outcome_square - 2 * np.einsum("pt,pt->t", coef, self.a) + quadratic)
+        """E_n r² of coefficients (..., p, t), shape (..., t)."""
+        return np.asarray(self.outcome_square + ((self.A @ coef - 2 * self.a) * coef).sum(axis=-2))
 
     def penalty_value(self, coef: Array) -> Array:
-        """h'Bh, or E_n (Pr)² for "projected", shape (t,)."""
-        quadratic = np.einsum("pt,pq,qt->t", coef, self.B, coef)
-        return np.asarray(self.penalty_square - 2 * np.einsum("pt,pt->t", coef, self.b) + quadratic)
+        """h'Bh, or E_n (Pr)² for "projected", of coefficients (..., p, t), shape (..., t)."""
+        return np.asarray(self.penalty_square + ((self.B @ coef - 2 * self.b) * coef).sum(axis=-2))
 
     def normal_matrix(self, alpha: float) -> Array:
         """H, the matrix that multiplies the influence of a row, for alpha > 0, shape (p, p).
@@ -101,10 +99,8 @@ class LinearProblem:
     def path(self, alphas: Array, moments: Moments, names: list[str], single: bool) -> AlphaPath:
         """Coefficients, intercepts, risks and penalties over a grid."""
         coef = self.spectrum.coef(alphas)  # (m, p, t)
-        shift = exogenous_shift(self, moments, coef)
-        intercept = np.stack([intercept_of(self, moments, c, s) for c, s in zip(coef, shift, strict=True)])
-        risk = np.stack([self.risk(c) for c in coef])
-        penalty = np.stack([self.penalty_value(c) for c in coef])
+        intercept = intercept_of(self, moments, coef)
+        risk, penalty = self.risk(coef), self.penalty_value(coef)
         if single:
             coef, intercept, risk, penalty = coef[:, :, 0], intercept[:, 0], risk[:, 0], penalty[:, 0]
         else:
@@ -114,26 +110,22 @@ class LinearProblem:
 
 
 def exogenous_coef(problem: LinearProblem, moments: Moments, coef: Array) -> Array:
-    """Coefficients of the controls, M_ww⁻¹(M_wy - M_wx h), shape (e, t)."""
-    options = {"centred": problem.centred, "partial": False}
-    ww = moments.second("w", "w", **options)
-    wy, wx = moments.second("w", "y", **options), moments.second("w", problem.features, **options)
+    """Coefficients of the controls, M_ww⁻¹(M_wy - M_wx h), for coefficients (..., p, t): shape (..., e, t)."""
+    centred = problem.centred
+    ww = moments.second("w", "w", centred=centred, partial=False)
+    wy = moments.second("w", "y", centred=centred, partial=False)
+    wx = moments.second("w", problem.features, centred=centred, partial=False)
     return np.asarray(np.linalg.pinv(ww, hermitian=True) @ (wy - wx @ coef))
 
 
-def exogenous_shift(problem: LinearProblem, moments: Moments, coef: Array) -> list[Array]:
-    """w̄'δ for each set of coefficients of a path (m, p, t)."""
-    if not moments.layout.controls:
-        return [np.zeros(c.shape[1]) for c in coef]
-    mean = moments.average("w")
-    return [mean @ exogenous_coef(problem, moments, c) for c in coef]
-
-
-def intercept_of(problem: LinearProblem, moments: Moments, coef: Array, shift: Array) -> Array:
-    """ȳ - x̄'h - w̄'δ, shape (t,); zeros without an intercept."""
+def intercept_of(problem: LinearProblem, moments: Moments, coef: Array) -> Array:
+    """ȳ - x̄'h - w̄'δ for coefficients (..., p, t), shape (..., t); zeros without an intercept."""
     if not problem.centred:
-        return np.zeros(coef.shape[1])
-    return np.asarray(moments.average("y") - moments.average(problem.features) @ coef - shift)
+        return np.zeros((*coef.shape[:-2], coef.shape[-1]))
+    intercept = moments.average("y") - moments.average(problem.features) @ coef
+    if moments.layout.controls:
+        intercept = intercept - moments.average("w") @ exogenous_coef(problem, moments, coef)
+    return np.asarray(intercept)
 
 
 def reduce_parameters(
