@@ -7,7 +7,10 @@ Errors derive from the built-in class that a caller would catch anyway (``ValueE
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 __all__ = [
+    "AdditivityWarning",
     "AugmentationError",
+    "BadControlError",
+    "BadControlWarning",
     "CalibrationError",
     "CalibrationWarning",
     "ConvergenceWarning",
@@ -17,6 +20,7 @@ __all__ = [
     "DegreesOfFreedomError",
     "DiscretePredictionsError",
     "ExtrapolationWarning",
+    "IdentificationError",
     "InferenceUnavailableError",
     "LeakageWarning",
     "MethodNotApplicableError",
@@ -25,6 +29,7 @@ __all__ = [
     "NonFiniteError",
     "NonPositiveError",
     "NotFittedError",
+    "NuisanceFitWarning",
     "OverlapWarning",
     "PersistenceError",
     "PredictiveSelectionWarning",
@@ -32,6 +37,7 @@ __all__ = [
     "ShrinkageWarning",
     "TooFewPartsError",
     "UnderIdentifiedError",
+    "UnseenLevelError",
     "WeakInstrumentWarning",
     "ZeroReplacementError",
     "ZeroReplacementWarning",
@@ -140,3 +146,27 @@ class NoInvariantDirectionError(ValueError):
 
 class PredictiveSelectionWarning(UserWarning):
     """A parameter was chosen by predictive loss, which does not aim at causal risk."""
+
+
+class IdentificationError(ValueError):
+    """The data do not identify the estimate; the message names what has no variation of its own."""
+
+
+class UnseenLevelError(ValueError):
+    """A level, or a combination of levels, was not in the data of the fit, and the method has no value for it."""
+
+
+class BadControlError(ValueError):
+    """A confounder is declared to have been settled after the cause, so removing it would remove part of the effect."""
+
+
+class BadControlWarning(UserWarning):
+    """A confounder follows the cause so closely that it may have been settled after it."""
+
+
+class NuisanceFitWarning(UserWarning):
+    """Residuals of the nuisance models still go with the confounders."""
+
+
+class AdditivityWarning(UserWarning):
+    """The effect of the cause differs over the confounders, which the additive model leaves out."""

@@ -1,0 +1,1 @@
+"""Selection: measures that rank estimates, scores and models by what they are used for."""
