@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from causalkit.augmentation.confidence_sets import ConfidenceSet, quadratic_set, split_by_contrast
 from causalkit.augmentation.instrument_inputs import resolve_moments
 from causalkit.augmentation.instrument_moments import (
     InstrumentMoments,
@@ -19,6 +18,7 @@ from causalkit.augmentation.instrument_moments import (
     total_products,
 )
 from causalkit.exceptions import UnderIdentifiedError
+from causalkit.inference.confidence_sets import ConfidenceSet, quadratic_set, split_by_contrast
 from causalkit.inference.result import check_confidence_level
 from causalkit.validation import check_choice, check_vector
 

@@ -7,50 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ConfidenceSet", "RatioParts"]
+from causalkit.inference.confidence_sets import ConfidenceSet
+
+__all__ = ["RatioParts"]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ConfidenceSet:
-    """A union of closed intervals.
-
-    Attributes
-    ----------
-    intervals : tuple of (float, float)
-        Disjoint intervals in increasing order; ends may be infinite.
-    """
-
-    intervals: tuple[tuple[float, float], ...]
-
-    @property
-    def lower(self) -> float:
-        """Smallest value, minus infinity where the set is unbounded below."""
-        return self.intervals[0][0]
-
-    @property
-    def upper(self) -> float:
-        """Largest value, infinity where the set is unbounded above."""
-        return self.intervals[-1][1]
-
-    @property
-    def bounded(self) -> bool:
-        """Whether both ends are finite."""
-        return bool(np.isfinite(self.lower) and np.isfinite(self.upper))
-
-    def __contains__(self, value: float) -> bool:
-        return any(low <= value <= high for low, high in self.intervals)
-
-    def __str__(self) -> str:
-        return " ∪ ".join(
-            f"{'(' if np.isinf(low) else '['}{_number(low)}, {_number(high)}{')' if np.isinf(high) else ']'}"
-            for low, high in self.intervals
-        )
-
-
-def _number(value: float) -> str:
-    return ("-∞" if value < 0 else "∞") if np.isinf(value) else f"{value:.6g}"
 
 
 @dataclass(frozen=True)

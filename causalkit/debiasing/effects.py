@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from causalkit.debiasing.calibration_lines import CalibrationLines
-from causalkit.debiasing.confidence_sets import ConfidenceSet, RatioParts
+from causalkit.debiasing.confidence_sets import RatioParts
 from causalkit.inference import InferenceResult
+from causalkit.inference.confidence_sets import ConfidenceSet
 from causalkit.inference.result import check_confidence_level
 from causalkit.validation import check_choice
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from causalkit.augmentation.anderson_rubin import AndersonRubinResult, anderson_rubin
-from causalkit.augmentation.confidence_sets import ConfidenceSet, quadratic_set
 from causalkit.augmentation.instrument_moments import projected_products, total_products
 from causalkit.exceptions import (
     AugmentationError,
@@ -20,6 +19,7 @@ from causalkit.exceptions import (
     UnderIdentifiedError,
     WeakInstrumentWarning,
 )
+from causalkit.inference.confidence_sets import ConfidenceSet, quadratic_set
 from tests.golden.augmentation.make_instruments import CASES, LEVELS, Case, beta_of, data
 
 Array = NDArray[np.float64]
@@ -290,6 +290,8 @@ def test_sets_print_what_they_are() -> None:
     assert 1.5 not in rays and 2.0 in rays and not rays.bounded
     assert ConfidenceSet(((-np.inf, 1.0),)).kind == "ray"
     assert 0.0 not in ConfidenceSet(()) and ConfidenceSet(()).bounded
+    assert (rays.lower, rays.upper) == (-np.inf, np.inf)
+    assert np.isnan([ConfidenceSet(()).lower, ConfidenceSet(()).upper]).all()
 
 
 def test_failures() -> None:

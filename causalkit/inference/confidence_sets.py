@@ -1,4 +1,4 @@
-"""Confidence sets that a quadratic inequality defines; they may be unions, unbounded, or empty."""
+"""Confidence sets that need not be intervals: unions, unbounded, or empty, as a quadratic inequality gives them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ class ConfidenceSet:
             return "rays"
         infinite = int(np.isinf(self.intervals[0]).sum())
         return ("interval", "ray", "line")[infinite]
+
+    @property
+    def lower(self) -> float:
+        """Smallest value, minus infinity where the set is unbounded below, NaN where it is empty."""
+        return self.intervals[0][0] if self.intervals else np.nan
+
+    @property
+    def upper(self) -> float:
+        """Largest value, infinity where the set is unbounded above, NaN where it is empty."""
+        return self.intervals[-1][1] if self.intervals else np.nan
 
     @property
     def bounded(self) -> bool:
