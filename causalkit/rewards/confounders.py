@@ -1,0 +1,283 @@
+"""Confounders as given by the user: which columns are numeric, cyclic or categorical, and their coded forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.exceptions import UnseenLevelError
+from causalkit.rewards.records import Factor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ConfounderRoles", "Confounders", "confounder_frame", "resolve_roles"]
+
+Array = NDArray[np.float64]
+
+_FEW_LEVELS = 20  # integer columns with no more distinct values are pointed out in the diagnostics
+MISSING_LEVEL = "(missing)"
+
+
+@dataclass(frozen=True)
+class ConfounderRoles:
+    """What each confounder column is.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        All columns, in order.
+    numeric : tuple of str
+        Columns that enter as numbers, the cyclic ones included.
+    categorical : tuple of str
+        Columns that enter as levels.
+    cyclic : dict of str to float
+        Period of each cyclic column.
+    interactions : tuple of tuple of str
+        Column groups whose observed cells are one factor each; they replace the single columns.
+    integer_coded : tuple of str
+        Numeric columns of few integer values, which may have been meant as levels.
+    """
+
+    columns: tuple[str, ...]
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    cyclic: dict[str, float] = field(default_factory=dict)
+    interactions: tuple[tuple[str, ...], ...] = ()
+    integer_coded: tuple[str, ...] = ()
+
+    @property
+    def factor_columns(self) -> tuple[tuple[str, ...], ...]:
+        """Columns of each factor: the interactions, then the categorical columns that are in none of them."""
+        inside = {name for group in self.interactions for name in group}
+        return (*self.interactions, *((name,) for name in self.categorical if name not in inside))
+
+
+def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confounders") -> pd.DataFrame:
+    """A pandas frame of the confounders, from a frame of any library, a Series, an array or a dict.
+
+    Raises
+    ------
+    ValueError
+        Other rows than X, or several columns of one name.
+    TypeError
+        Datetime columns.
+    """
+    import pandas as pd
+
+    if hasattr(confounders, "to_pandas") and not isinstance(confounders, pd.DataFrame | pd.Series):
+        confounders = confounders.to_pandas()
+    if isinstance(confounders, pd.Series):
+        label = confounders.name if confounders.name is not None else "c0"
+        frame = confounders.to_frame(name=str(label))
+    elif isinstance(confounders, pd.DataFrame):
+        frame = confounders.copy(deep=False)
+        frame.columns = [str(column) for column in frame.columns]
+    elif isinstance(confounders, dict):
+        frame = pd.DataFrame(confounders)
+    else:
+        array = np.asarray(confounders)
+        if array.ndim > 2 or array.ndim == 0:
+            raise ValueError(f"{name} must be a table of rows by columns: got shape {array.shape}.")
+        array = array.reshape(len(array), -1)
+        frame = pd.DataFrame(array, columns=[f"c{j}" for j in range(array.shape[1])])
+        if array.dtype == object:
+            frame = frame.infer_objects()
+    if n_rows is not None and len(frame) != n_rows:
+        raise ValueError(f"{name} has {len(frame)} rows, but X has {n_rows}: pass the same rows to both.")
+    if frame.columns.duplicated().any():
+        twice = list(frame.columns[frame.columns.duplicated()])[:5]
+        raise ValueError(f"{name} has several columns of the same name, {twice}: rename them.")
+    for column in frame.columns:
+        if pd.api.types.is_datetime64_any_dtype(frame[column]):
+            raise TypeError(
+                f"{name} column {column!r} is a datetime: derive what matters (month, weekday, hour) and name it in "
+                "`cyclic` or `categorical`."
+            )
+    return frame
+
+
+def resolve_roles(frame: pd.DataFrame, categorical: Any, cyclic: Any, interactions: Any) -> ConfounderRoles:
+    """Decide what each column is, by the user's word or by its type.
+
+    Raises
+    ------
+    ValueError
+        A name that is no column, a period that is not positive, one column as two things, or a column of text
+        that ``categorical`` leaves out.
+    """
+    import pandas as pd
+
+    columns = [str(column) for column in frame.columns]
+    groups = tuple(tuple(map(str, group)) for group in (interactions or ()))
+    periods = {str(key): float(value) for key, value in dict(cyclic or {}).items()}
+    named = None if categorical is None else [categorical] if isinstance(categorical, str) else list(categorical)
+    _check_names("categorical", named or [], columns)
+    _check_names("cyclic", periods, columns)
+    _check_names("interactions", [name for group in groups for name in group], columns)
+    for column, period in periods.items():
+        if not period > 0:
+            raise ValueError(f"cyclic[{column!r}] must be a positive period, such as 24 for hours; got {period!r}.")
+    inside = {name for group in groups for name in group}
+    texts = [c for c in columns if not _is_number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])]
+    levels = [c for c in columns if c in inside or (c in named if named is not None else c in texts)]
+    both = [c for c in levels if c in periods]
+    if both:
+        raise ValueError(f"column {both[0]!r} is named in `cyclic` and is categorical: keep it in one of them.")
+    left = [c for c in texts if c not in levels and not pd.api.types.is_bool_dtype(frame[c])]
+    if left:
+        raise ValueError(
+            f"confounders column {left[0]!r} holds text and is not in `categorical`: name it there, leave "
+            "categorical=None, or turn it into numbers."
+        )
+    numeric = tuple(c for c in columns if c not in levels)
+    coded = tuple(
+        c
+        for c in numeric
+        if c not in periods and pd.api.types.is_integer_dtype(frame[c]) and frame[c].nunique() <= _FEW_LEVELS
+    )
+    return ConfounderRoles(tuple(columns), numeric, tuple(levels), periods, groups, coded)
+
+
+def _is_number(column: pd.Series) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_numeric_dtype(column)) and not isinstance(column.dtype, pd.CategoricalDtype)
+
+
+def _check_names(argument: str, names: Any, columns: list[str]) -> None:
+    for name in names:
+        if name not in columns:
+            raise ValueError(f"{argument} names {name!r}, which is no column of confounders; available: {columns}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Confounders:
+    """Coded confounders of some rows.
+
+    Attributes
+    ----------
+    roles : ConfounderRoles
+    numeric : ndarray, shape (n, number of numeric columns)
+    factors : list of Factor
+        In the order of ``roles.factor_columns``; new rows carry the levels of the fit, and -1 for unseen ones.
+    """
+
+    roles: ConfounderRoles
+    numeric: Array
+    factors: list[Factor]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.factors[0].codes) if self.factors else len(self.numeric)
+
+    def take(self, rows: Any) -> Confounders:
+        """Some of the rows."""
+        factors = [Factor(f.name, f.codes[rows], f.levels) for f in self.factors]
+        return Confounders(self.roles, self.numeric[rows], factors)
+
+    def matrix(self) -> Array:
+        """Numeric columns, then the code of each factor, shape (n, number of columns): input of nuisance models."""
+        return np.column_stack([self.numeric, *[f.codes for f in self.factors]]).astype(np.float64)
+
+    @classmethod
+    def of_fit(cls, frame: pd.DataFrame, roles: ConfounderRoles) -> Confounders:
+        """Code the rows of a fit: they settle the levels."""
+        import pandas as pd
+
+        factors = []
+        for group in roles.factor_columns:
+            labels = _level_labels(frame, group)
+            codes, levels = pd.factorize(labels, sort=False)
+            order = np.argsort([str(level) for level in levels], kind="stable")
+            rank = np.empty(len(order), dtype=np.intp)
+            rank[order] = np.arange(len(order))
+            sorted_levels = np.empty(len(order), dtype=object)
+            for position, source in enumerate(order):
+                sorted_levels[position] = levels[source]
+            factors.append(Factor(":".join(group), rank[codes], sorted_levels))
+        return cls(roles, _numeric_columns(frame, roles), factors)
+
+    def of_new(self, frame: pd.DataFrame) -> Confounders:
+        """Code new rows by the levels of the fit."""
+        import pandas as pd
+
+        absent = [c for c in self.roles.columns if c not in frame.columns]
+        if absent:
+            raise ValueError(f"confounders lacks the columns {absent}: expected {list(self.roles.columns)}.")
+        factors = []
+        for group, fitted in zip(self.roles.factor_columns, self.factors, strict=True):
+            index = pd.Index(fitted.levels, tupleize_cols=False)
+            labels = pd.Index(_level_labels(frame, group), tupleize_cols=False)
+            codes = index.get_indexer(labels)
+            factors.append(Factor(fitted.name, np.asarray(codes, dtype=np.intp), fitted.levels))
+        return Confounders(self.roles, _numeric_columns(frame, self.roles), factors)
+
+    def without_rows(self) -> Confounders:
+        """The levels alone, for coding new rows later."""
+        empty = np.zeros(0, dtype=np.intp)
+        factors = [Factor(f.name, empty, f.levels) for f in self.factors]
+        return Confounders(self.roles, np.zeros((0, self.numeric.shape[1])), factors)
+
+
+def refuse_unseen(new: Confounders, frame: pd.DataFrame, remedy: str) -> None:
+    """Refuse levels that the fit has not seen.
+
+    Raises
+    ------
+    UnseenLevelError
+        Naming the levels and their counts.
+    """
+    for factor, group in zip(new.factors, new.roles.factor_columns, strict=True):
+        unseen = factor.codes < 0
+        if unseen.any():
+            labels = _level_labels(frame, group)
+            counts: dict[str, int] = {}
+            for i in np.flatnonzero(unseen):
+                counts[str(labels[i])] = counts.get(str(labels[i]), 0) + 1
+            shown = ", ".join(f"{label} ({count} rows)" for label, count in list(counts.items())[:5])
+            more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+            raise UnseenLevelError(
+                f"confounders column {factor.name!r} has levels unseen in fit: {shown}{more}. {remedy}"
+            )
+
+
+def _level_labels(frame: pd.DataFrame, group: tuple[str, ...]) -> NDArray[Any]:
+    """Labels of a factor: values of one column, tuples of several; a missing value is a level of its own."""
+    parts = []
+    for name in group:
+        column = frame[name]
+        values = column.astype(object).to_numpy()
+        missing = column.isna().to_numpy()
+        if missing.any():
+            values = values.copy()
+            values[missing] = MISSING_LEVEL
+        parts.append(values)
+    if len(parts) == 1:
+        return np.asarray(parts[0], dtype=object)
+    labels = np.empty(len(frame), dtype=object)
+    labels[:] = list(zip(*parts, strict=True))
+    return labels
+
+
+def _numeric_columns(frame: pd.DataFrame, roles: ConfounderRoles) -> Array:
+    table = np.empty((len(frame), len(roles.numeric)))
+    for j, name in enumerate(roles.numeric):
+        try:
+            values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError):
+            raise ValueError(f"confounders column {name!r} must hold numbers; got {frame[name].dtype}.") from None
+        bad = ~np.isfinite(values)
+        if bad.any():
+            rows = np.flatnonzero(bad)
+            raise ValueError(
+                f"confounders column {name!r} contains NaN or infinity in {len(rows)} rows (first: "
+                f"{rows[:3].tolist()}): impute it, or add an indicator column for the missing values."
+            )
+        period = roles.cyclic.get(name)
+        table[:, j] = values if period is None else np.mod(values, period)
+    return table

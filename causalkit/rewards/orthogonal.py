@@ -1,0 +1,234 @@
+r"""Least squares on residuals: coefficients, influence values and covariances of θ̂ = (ΣX̃X̃' + λI)⁻¹ΣX̃Ỹ.
+
+The scores ψ = (Ỹ - θ̂'X̃)X̃ are Neyman-orthogonal: small errors of the nuisance regressions that made X̃ and Ỹ change
+θ̂ by their product only (Chernozhukov et al. 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.exceptions import IdentificationError
+from causalkit.inference.covariance import cluster_sums
+from causalkit.validation import Groups
+
+__all__ = ["OrthogonalFit", "fit_orthogonal", "gram", "ridge_by_residual_loss", "row_chunks"]
+
+Array = NDArray[np.float64]
+
+_CHUNK_CELLS = 2**22
+
+
+def row_chunks(n: int, width: int) -> Iterator[slice]:
+    """Slices of rows of about four million cells each."""
+    size = max(1024, _CHUNK_CELLS // max(width, 1))
+    for first in range(0, n, size):
+        yield slice(first, min(first + size, n))
+
+
+def gram(X: NDArray[np.floating], weight: Array | None = None, centre: Array | None = None) -> Array:
+    """ΣwXX' in float64, whatever the type of X, a chunk of rows at a time; shape (p, p)."""
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for part in row_chunks(len(X), X.shape[1]):
+        block = X[part].astype(np.float64)
+        if centre is not None:
+            block -= centre
+        total += block.T @ (block if weight is None else block * weight[part, None])
+    return total
+
+
+def times(X: NDArray[np.floating], right: Array) -> Array:
+    """X @ right in float64, a chunk of rows at a time."""
+    out = np.empty((len(X), *right.shape[1:]))
+    for part in row_chunks(len(X), X.shape[1]):
+        out[part] = X[part].astype(np.float64) @ right
+    return out
+
+
+def transposed_times(X: NDArray[np.floating], right: Array) -> Array:
+    """X' @ right in float64, a chunk of rows at a time."""
+    total = np.zeros((X.shape[1], *right.shape[1:]))
+    for part in row_chunks(len(X), X.shape[1]):
+        total += X[part].astype(np.float64).T @ right[part]
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class OrthogonalFit:
+    """A solved regression of residuals on residuals.
+
+    Attributes
+    ----------
+    coef : ndarray, shape (p,)
+        θ̂.
+    features : ndarray, shape (n, p)
+        X̃, in the type of X.
+    residuals : ndarray, shape (n,)
+        ê = Ỹ - X̃θ̂.
+    weight : ndarray, shape (n,), or None
+        Weights of mean 1.
+    second_moment : ndarray, shape (p, p)
+        Σ_U = n⁻¹ΣwX̃X̃'.
+    penalty : float
+        λ.
+    n_absorbed : int
+        Rank of what was absorbed without cross-fitting; 0 where residuals are out-of-fold.
+    """
+
+    coef: Array
+    features: NDArray[np.floating]
+    residuals: Array
+    weight: Array | None
+    second_moment: Array
+    penalty: float
+    n_absorbed: int = 0
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.residuals)
+
+    @property
+    def jacobian(self) -> Array:
+        """J = Σ_U + (λ/n) I."""
+        return self.second_moment + self.penalty / self.n * np.eye(len(self.coef))
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """n - d - p."""
+        return self.n - self.n_absorbed - len(self.coef)
+
+    @property
+    def residual_variance(self) -> float:
+        """Σwê²/(n - d - p)."""
+        square = self.residuals @ (self.residuals if self.weight is None else self.residuals * self.weight)
+        return float(square / self.degrees_of_freedom)
+
+    @property
+    def effective_dimension(self) -> float:
+        """tr[Σ_U(Σ_U + λI/n)⁻¹], p without penalty."""
+        return float(np.trace(np.linalg.solve(self.jacobian, self.second_moment)))
+
+    def influence(self, directions: Array | None = None, scale: float = 1.0) -> NDArray[np.floating]:
+        """Influence values of θ̂ (or of its combinations), in the type of X, shape (n, p) or (n, r).
+
+        Parameters
+        ----------
+        directions : ndarray, shape (p, r), optional
+            Columns q: influence of q'θ̂.
+        scale : float
+            Multiplies every value, for degrees of freedom.
+        """
+        right = np.linalg.inv(self.jacobian)
+        right = right if directions is None else right @ directions
+        out = np.empty((self.n, right.shape[1]), dtype=self.features.dtype)
+        residuals = self.residuals * scale if self.weight is None else self.residuals * self.weight * scale
+        for part in row_chunks(self.n, self.features.shape[1]):
+            out[part] = (self.features[part].astype(np.float64) @ right) * residuals[part, None]
+        return out
+
+    def covariance(self, kind: str, groups: Groups | None = None, degrees: bool = False) -> Array:
+        """Sandwich covariance of θ̂, shape (p, p), accumulated over chunks of rows.
+
+        Parameters
+        ----------
+        kind : {"homoskedastic", "HC0", "HC1", "cluster"}
+            "homoskedastic" is σ̂²J⁻¹/n.
+        groups : Groups, optional
+            For "cluster": scores are summed within them, times G/(G - 1).
+        degrees : bool, default=False
+            Multiply the influence values by √(n/(n - d - p)), which "HC1" does as well.
+        """
+        inverse = np.linalg.inv(self.jacobian)
+        n = self.n
+        if kind == "homoskedastic":
+            return np.asarray(self.residual_variance * inverse / n)
+        scores = self.residuals if self.weight is None else self.residuals * self.weight
+        if kind == "cluster" and groups is not None:
+            sums = np.zeros((groups.n_groups, len(self.coef)))
+            for part in row_chunks(n, len(self.coef)):
+                block = self.features[part].astype(np.float64) * scores[part, None]
+                sums += cluster_sums(block, groups.codes[part], groups.n_groups)
+            meat = sums.T @ sums * (groups.n_groups / (groups.n_groups - 1))
+        else:
+            meat = gram(self.features, scores**2)
+        factor = n / self.degrees_of_freedom if degrees or kind == "HC1" else 1.0
+        return np.asarray(inverse @ (meat * (factor / n**2)) @ inverse)
+
+
+def fit_orthogonal(
+    features: NDArray[np.floating],
+    outcome: Array,
+    *,
+    weight: Array | None = None,
+    penalty: float = 0.0,
+    n_absorbed: int = 0,
+    names: list[str] | None = None,
+    second_moment: Array | None = None,
+) -> OrthogonalFit:
+    """Solve (ΣwX̃X̃' + λI)θ = ΣwX̃Ỹ.
+
+    Raises
+    ------
+    IdentificationError
+        Rank-deficient residual features without penalty; the message names a direction.
+    """
+    n, p = features.shape
+    total = gram(features, weight) if second_moment is None else second_moment * n
+    moment = transposed_times(features, outcome if weight is None else outcome * weight)
+    if penalty == 0:
+        refuse_singular(total / n, names)
+    coef = np.linalg.solve(total + penalty * np.eye(p), moment)
+    residuals = outcome - times(features, coef)
+    return OrthogonalFit(coef, features, residuals, weight, total / n, float(penalty), n_absorbed)
+
+
+def refuse_singular(second_moment: Array, names: list[str] | None) -> None:
+    """Refuse residual features without full rank, relative to their own sizes."""
+    size = np.sqrt(np.clip(np.diag(second_moment), 0.0, None))
+    scale = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(second_moment / np.outer(scale, scale))
+    if values[0] > 1e-10 and (size > 0).all():
+        return
+    labels = names or [f"x{j}" for j in range(len(size))]
+    direction = np.abs(vectors[:, 0])
+    worst = np.argsort(direction)[::-1][:3]
+    involved = [labels[j] for j in worst if direction[j] > 0.1] or [labels[int(np.argmin(size))]]
+    raise IdentificationError(
+        f"the features have no variation of their own given the confounders: smallest eigenvalue {max(values[0], 0):.2g} "
+        f"in the direction of {', '.join(involved)}. Drop one of them, or set penalty > 0."
+    )
+
+
+def ridge_by_residual_loss(
+    features: NDArray[np.floating], outcome: Array, folds: NDArray[np.intp], weight: Array | None = None
+) -> float:
+    """λ with the smallest out-of-fold loss Σ(Ỹ - X̃'θ̂_λ)², from the moments of each fold.
+
+    25 values of λ/n on the log scale, from 1e-6 to 1e3 times tr(Σ_U)/p.
+    """
+    n, p = features.shape
+    labels = np.unique(folds)
+    grams, moments, squares, sizes = [], [], [], []
+    for fold in labels:
+        rows = np.flatnonzero(folds == fold)
+        w = None if weight is None else weight[rows]
+        y = outcome[rows]
+        grams.append(gram(features[rows], w))
+        moments.append(transposed_times(features[rows], y if w is None else y * w))
+        squares.append(float(y @ (y if w is None else y * w)))
+        sizes.append(len(rows))
+    total, moment = np.sum(grams, axis=0), np.sum(moments, axis=0)
+    grid = np.logspace(-6, 3, 25) * float(np.trace(total)) / n / p
+    losses = np.zeros(len(grid))
+    for G, m, square, size in zip(grams, moments, squares, sizes, strict=True):
+        values, V = np.linalg.eigh(total - G)
+        projected = V.T @ (moment - m)
+        for k, ratio in enumerate(grid):
+            theta = V @ (projected / np.maximum(values + ratio * (n - size), 1e-300))
+            losses[k] += square - 2 * theta @ m + theta @ G @ theta
+    return float(grid[int(np.argmin(losses))] * n)
