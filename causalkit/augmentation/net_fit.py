@@ -16,42 +16,22 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.augmentation.arguments import Variation, resolve_variation
-from causalkit.augmentation.net_objective import NetObjective
-from causalkit.augmentation.net_pairs import NetPairs, Scaling, fit_scaling
+from causalkit.augmentation.net_pairs import NetObjectives, NetPairs, Scaling, Targets
 from causalkit.exceptions import ConvergenceWarning, MethodNotApplicableError
 from causalkit.nn.blocks import check_layer_sizes, make_mlp, mlp_outputs
 from causalkit.nn.device import import_torch, resolve_device, single_threaded
 from causalkit.nn.seeds import derived_seed, global_seed, torch_generator
+from causalkit.nn.splits import validation_split
 from causalkit.nn.state import arrays_of_module, module_outputs
-from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module, validation_split
+from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module
 from causalkit.validation import check_choice, check_groups, check_integer, check_sample_weight
 
-__all__ = ["IVLikeNetMixin", "Targets"]
+__all__ = ["IVLikeNetMixin"]
 
 Array = NDArray[np.float64]
 
 NET_PENALTIES = ("pointwise", "paired", "projected")
-_VALIDATION_DRAW = 0  # epoch e trains on draw e + 1
 _KEYS = {"weights": 1, "split": 2, "draws": 3, "batches": 4, "module": 5}
-
-
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """Outcomes as the network sees them.
-
-    Attributes
-    ----------
-    values : ndarray, shape (n, t) or (n,)
-        Outcomes, or class numbers.
-    n_outputs : int
-        Width of the network's last layer.
-    scaling : Scaling or None
-        Centre and scale of outcomes; None for classes.
-    """
-
-    values: NDArray[Any]
-    n_outputs: int
-    scaling: Scaling | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +137,13 @@ class IVLikeNetMixin:
         options, sizes = self._check_options()
         device = resolve_device(self.device)
         table, outcome = validate_data(
-            self, X, y, dtype=np.float64, ensure_min_samples=2, y_numeric=self._is_regressor, multi_output=self._is_regressor
+            self,
+            X,
+            y,
+            dtype=np.float64,
+            ensure_min_samples=2,
+            y_numeric=self._is_regressor,
+            multi_output=self._is_regressor,
         )
         variation = resolve_variation(
             X if hasattr(X, "columns") else table,
@@ -236,7 +222,7 @@ class IVLikeNetMixin:
     ) -> _Trained:
         torch = import_torch()
         with self._local_random_state(seed, device):
-            objectives = _Objectives(pairs, targets, training, validation, alpha, device, self.module is None)
+            objectives = NetObjectives(pairs, targets, training, validation, alpha, device, self.module is None)
             module = self._make_module(pairs.X.shape[1], targets.n_outputs, sizes, seed, objectives, device)
             record = train_module(
                 module,
@@ -264,7 +250,7 @@ class IVLikeNetMixin:
             yield
 
     def _make_module(
-        self, n_features: int, n_outputs: int, sizes: tuple[int, ...], seed: int, objectives: _Objectives, device: Any
+        self, n_features: int, n_outputs: int, sizes: tuple[int, ...], seed: int, objectives: NetObjectives, device: Any
     ) -> Any:
         torch = import_torch()
         if self.module is None:
@@ -314,64 +300,6 @@ class IVLikeNetMixin:
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "loss_curve_")
-
-
-class _Objectives:
-    """Objectives of the training and of the validation rows, on the device, in single precision."""
-
-    def __init__(
-        self,
-        pairs: NetPairs,
-        targets: Targets,
-        training: NDArray[np.intp],
-        validation: NDArray[np.intp],
-        alpha: float,
-        device: Any,
-        scale_features: bool,
-    ) -> None:
-        self.pairs = pairs.take(training)
-        self.device = device
-        moved, parameters = pairs.copies(_VALIDATION_DRAW)
-        p = pairs.X.shape[1]
-        self.scaling = Scaling(np.zeros(p), np.ones(p))
-        if scale_features:
-            # Both members of the pairs: an augmentation may move a column far out of the range of X.
-            both = np.concatenate([pairs.X[training], moved[training, 0]])
-            self.scaling = fit_scaling(both, np.tile(pairs.weight[training], 2))
-        own = None if parameters is None else parameters[training]
-        whitening = self.pairs.whitening(own, warn=True)
-
-        def objective(rows: NDArray[np.intp], redraw: Any) -> NetObjective:
-            made = NetObjective(
-                self._tensor(self.scaling.apply(pairs.X[rows])),
-                self._targets(targets, rows),
-                self._tensor(pairs.weight[rows] / pairs.weight[rows].mean()),
-                penalty=pairs.variation.penalty,
-                alpha=alpha,
-                redraw=redraw,
-            )
-            directions = None if whitening is None else self._tensor(whitening.apply(parameters[rows]))
-            made.set_copies(self._tensor(self.scaling.apply(moved[rows])), directions)
-            return made
-
-        self.training = objective(training, self._redraw if pairs.is_drawn else None)
-        self.validation = objective(validation, None) if len(validation) else None
-
-    def _redraw(self, epoch: int) -> tuple[Any, Any]:
-        moved, parameters = self.pairs.copies(_VALIDATION_DRAW + 1 + epoch)
-        whitening = self.pairs.whitening(parameters, warn=False)
-        directions = None if whitening is None else self._tensor(whitening.apply(parameters))
-        return self._tensor(self.scaling.apply(moved)), directions
-
-    def _tensor(self, values: Array) -> Any:
-        torch = import_torch()
-        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
-
-    def _targets(self, targets: Targets, rows: NDArray[np.intp]) -> Any:
-        if targets.scaling is not None:
-            return self._tensor(targets.scaling.apply(targets.values[rows]))
-        torch = import_torch()
-        return torch.as_tensor(targets.values[rows], dtype=torch.int64, device=self.device)
 
 
 def _check_alpha(value: Any) -> float:

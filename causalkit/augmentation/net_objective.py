@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from causalkit.augmentation.net_pairs import MOMENT_PENALTIES
 from causalkit.nn.device import import_torch
 
 __all__ = ["Evaluated", "NetObjective", "loss_shares", "moment_product", "pair_statistic"]
 
+MOMENT_PENALTIES = ("projected", "paired")
 _BLOCK_ROWS = 8192
 
 

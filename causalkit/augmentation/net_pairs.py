@@ -12,13 +12,15 @@ from scipy import sparse
 from causalkit.augmentation.arguments import Variation, require_parameters
 from causalkit.augmentation.draws import augment, augmentation_name
 from causalkit.augmentation.moments import Layout, chunk_moments
+from causalkit.augmentation.net_objective import MOMENT_PENALTIES, NetObjective
 from causalkit.augmentation.solution import reduce_parameters
+from causalkit.nn.device import import_torch
 
-__all__ = ["NetPairs", "Scaling", "Whitening", "fit_scaling", "whiten"]
+__all__ = ["NetObjectives", "NetPairs", "Scaling", "Targets", "Whitening", "fit_scaling", "whiten"]
 
 Array = NDArray[np.float64]
 
-MOMENT_PENALTIES = ("projected", "paired")
+_VALIDATION_DRAW = 0  # epoch e trains on draw e + 1
 _RANK_TOL = 1e-8
 
 
@@ -134,8 +136,86 @@ class NetPairs:
         """Names of the parameters or instruments."""
         return list(self.variation.instrument_names) or [f"parameter{j}" for j in range(k)]
 
-    def whitening(self, G: Array | None, *, warn: bool) -> Whitening | None:
-        """Whitening of the parameters where the penalty needs one, else None."""
-        if self.variation.penalty not in MOMENT_PENALTIES or G is None:
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Outcomes as the network sees them.
+
+    Attributes
+    ----------
+    values : ndarray, shape (n, t) or (n,)
+        Outcomes, or class numbers.
+    n_outputs : int
+        Width of the network's last layer.
+    scaling : Scaling or None
+        Centre and scale of outcomes; None for classes.
+    """
+
+    values: NDArray[Any]
+    n_outputs: int
+    scaling: Scaling | None
+
+
+class NetObjectives:
+    """Objectives of the training and of the validation rows, on the device, in single precision."""
+
+    def __init__(
+        self,
+        pairs: NetPairs,
+        targets: Targets,
+        training: NDArray[np.intp],
+        validation: NDArray[np.intp],
+        alpha: float,
+        device: Any,
+        scale_features: bool,
+    ) -> None:
+        self.pairs = pairs.take(training)
+        self.device = device
+        moved, parameters = pairs.copies(_VALIDATION_DRAW)
+        p = pairs.X.shape[1]
+        self.scaling = Scaling(np.zeros(p), np.ones(p))
+        if scale_features:
+            # Both members of the pairs: an augmentation may move a column far out of the range of X.
+            both = np.concatenate([pairs.X[training], moved[training, 0]])
+            self.scaling = fit_scaling(both, np.tile(pairs.weight[training], 2))
+        directions = self._directions(pairs, parameters, training, warn=True)
+
+        def objective(rows: NDArray[np.intp], redraw: Any) -> NetObjective:
+            made = NetObjective(
+                self._tensor(self.scaling.apply(pairs.X[rows])),
+                self._targets(targets, rows),
+                self._tensor(pairs.weight[rows] / pairs.weight[rows].mean()),
+                penalty=pairs.variation.penalty,
+                alpha=alpha,
+                redraw=redraw,
+            )
+            own = None if directions is None else self._tensor(directions[rows])
+            made.set_copies(self._tensor(self.scaling.apply(moved[rows])), own)
+            return made
+
+        self.training = objective(training, self._redraw if pairs.is_drawn else None)
+        self.validation = objective(validation, None) if len(validation) else None
+
+    def _directions(
+        self, pairs: NetPairs, parameters: Array | None, training: NDArray[np.intp], *, warn: bool
+    ) -> Array | None:
+        """Parameters whitened by those of the training rows, where the penalty uses them."""
+        if parameters is None or pairs.variation.penalty not in MOMENT_PENALTIES:
             return None
-        return whiten(G, self.weight, self.parameter_names(G.shape[2]), warn=warn)
+        names = pairs.parameter_names(parameters.shape[2])
+        return whiten(parameters[training], pairs.weight[training], names, warn=warn).apply(parameters)
+
+    def _redraw(self, epoch: int) -> tuple[Any, Any]:
+        moved, parameters = self.pairs.copies(_VALIDATION_DRAW + 1 + epoch)
+        directions = self._directions(self.pairs, parameters, np.arange(len(moved)), warn=False)
+        return self._tensor(self.scaling.apply(moved)), None if directions is None else self._tensor(directions)
+
+    def _tensor(self, values: Array) -> Any:
+        torch = import_torch()
+        return torch.as_tensor(values, dtype=torch.float32, device=self.device)
+
+    def _targets(self, targets: Targets, rows: NDArray[np.intp]) -> Any:
+        if targets.scaling is not None:
+            return self._tensor(targets.scaling.apply(targets.values[rows]))
+        torch = import_torch()
+        return torch.as_tensor(targets.values[rows], dtype=torch.int64, device=self.device)

@@ -42,6 +42,8 @@ class ProgressLine:
         sys.stderr.write("\r" + line.ljust(self._longest))
         sys.stderr.flush()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._longest:
             sys.stderr.write("\n")

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from causalkit.nn.device import import_torch
 from causalkit.nn.progress import ProgressLine
 from causalkit.nn.seeds import torch_generator
+from causalkit.nn.splits import check_number
 from causalkit.validation import check_integer
 
-__all__ = ["TrainingOptions", "TrainingRecord", "train_module", "validation_split"]
+__all__ = ["TrainingOptions", "TrainingRecord", "train_module"]
 
 BatchLoss = Callable[[Any, Any, Any], Any]
 ValidationLoss = Callable[[Any], float]
@@ -57,8 +58,8 @@ class TrainingOptions:
         return cls(
             max_epochs=check_integer(max_epochs, "max_epochs", low=1),
             batch_size=check_integer(batch_size, "batch_size", low=1),
-            learning_rate=_check_number(learning_rate, "learning_rate", above_zero=True),
-            weight_decay=_check_number(weight_decay, "weight_decay", above_zero=False),
+            learning_rate=check_number(learning_rate, "learning_rate", above_zero=True),
+            weight_decay=check_number(weight_decay, "weight_decay", above_zero=False),
             patience=check_integer(patience, "patience", low=1),
         )
 
@@ -136,9 +137,7 @@ def train_module(
         If a loss becomes infinite or NaN.
     """
     torch = import_torch()
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-    )
+    optimiser = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     losses: list[float] = []
     validation: list[float] = []
     best = _Best(options.patience)
@@ -148,7 +147,9 @@ def train_module(
             if start_epoch is not None:
                 start_epoch(epoch)
             module.train()
-            losses.append(_one_epoch(module, rows, batch_loss, options, optimiser, torch_generator(seed, _EPOCH_KEY, epoch)))
+            losses.append(
+                _one_epoch(module, rows, batch_loss, options, optimiser, torch_generator(seed, _EPOCH_KEY, epoch))
+            )
             text = f"loss {losses[-1]:.4g}"
             if validation_loss is None:
                 converged = _is_flat(losses, options.patience)
@@ -227,84 +228,3 @@ def _require_finite(epoch: int, *values: float) -> None:
             f"training diverged in epoch {epoch + 1}: the loss is {values[0]:g}. Lower learning_rate, or check that a "
             "module of your own gives finite numbers for features of this size."
         )
-
-
-def validation_split(
-    n_rows: int,
-    fraction: Any,
-    seed: int,
-    *,
-    strata: NDArray[np.intp] | None = None,
-    groups: NDArray[np.intp] | None = None,
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split rows at random into training and validation rows.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    fraction : float
-        Share of the validation rows, between 0 and 1, both excluded.
-    seed : int
-        Key of the split.
-    strata : ndarray of int, shape (n,), optional
-        Classes to be represented in proportion. Ignored with groups.
-    groups : ndarray of int, shape (n,), optional
-        Rows of a group stay together; groups are added until the share is reached.
-
-    Returns
-    -------
-    training, validation : ndarray of int
-        Sorted row numbers, each with at least one row.
-
-    Raises
-    ------
-    ValueError
-        If the fraction is out of range, or there are fewer than two rows or groups.
-
-    Examples
-    --------
-    >>> from causalkit.nn import validation_split
-    >>> training, validation = validation_split(10, 0.2, 0)
-    >>> len(training), len(validation)
-    (8, 2)
-    """
-    share = _check_number(fraction, "validation_fraction", above_zero=True)
-    if share >= 1:
-        raise ValueError(f"validation_fraction must lie between 0 and 1, both excluded; got {fraction!r}.")
-    rng = np.random.default_rng(seed)
-    n_units = n_rows if groups is None else int(groups.max()) + 1
-    if n_units < 2:
-        raise ValueError(
-            f"a validation split needs at least two {'rows' if groups is None else 'groups'}: got {n_units}. "
-            "Pass early_stopping=False, or more data."
-        )
-    order = rng.permutation(n_units)
-    if groups is None:
-        if strata is not None:
-            order = order[np.argsort(strata[order], kind="stable")]
-        # Every 1/share-th row of the ordered list: each class gives its part up to one row.
-        steps = np.floor(np.arange(n_units + 1) * share + rng.uniform())
-        chosen = np.zeros(n_units, dtype=bool)
-        chosen[order[np.diff(steps) > 0]] = True
-    else:
-        sizes = np.bincount(groups, minlength=n_units)[order]
-        taken = np.cumsum(sizes) - sizes < share * n_rows
-        taken[-1] = False
-        chosen = np.zeros(n_units, dtype=bool)
-        chosen[order[taken]] = True
-        chosen = chosen[groups]
-    if not chosen.any():
-        chosen[int(rng.integers(n_rows))] = True
-    elif chosen.all():
-        chosen[int(rng.integers(n_rows))] = False
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def _check_number(value: Any, name: str, *, above_zero: bool) -> float:
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or value < 0 or (above_zero and value == 0):
-        raise ValueError(
-            f"{name} must be a finite number {'above 0' if above_zero else 'of at least 0'}; got {value!r}."
-        )
-    return float(value)
