@@ -1,9 +1,19 @@
 """Displays in the style of scikit-learn: made by ``from_estimator`` or ``from_result``, drawn by ``plot``."""
 
+from causalkit.plotting.alpha_path import AlphaPathDisplay
+from causalkit.plotting.augmentation_diagnostics import AugmentationDiagnosticsDisplay
 from causalkit.plotting.band import BandDisplay
 from causalkit.plotting.calibration import CalibrationDisplay
 from causalkit.plotting.partial_correlation import PartialCorrelationDisplay
 from causalkit.plotting.score import ScoreDisplay
 from causalkit.plotting.site_forest import SiteForestDisplay
 
-__all__ = ["BandDisplay", "CalibrationDisplay", "PartialCorrelationDisplay", "ScoreDisplay", "SiteForestDisplay"]
+__all__ = [
+    "AlphaPathDisplay",
+    "AugmentationDiagnosticsDisplay",
+    "BandDisplay",
+    "CalibrationDisplay",
+    "PartialCorrelationDisplay",
+    "ScoreDisplay",
+    "SiteForestDisplay",
+]
