@@ -184,6 +184,23 @@ class Confounders:
         """Numeric columns, then the code of each factor, shape (n, number of columns): input of nuisance models."""
         return np.column_stack([self.numeric, *[f.codes for f in self.factors]]).astype(np.float64)
 
+    def design(self, drop_first: bool = False) -> Array:
+        """Numeric columns as they are, then one-hot columns of each factor, shape (n, q)."""
+        blocks = [self.numeric]
+        for factor in self.factors:
+            columns = np.zeros((len(factor.codes), factor.n_levels))
+            seen = np.flatnonzero(factor.codes >= 0)
+            columns[seen, factor.codes[seen]] = 1.0
+            blocks.append(columns[:, 1:] if drop_first else columns)
+        return np.hstack(blocks)
+
+    def design_names(self, drop_first: bool = False) -> list[str]:
+        """Names of the columns of :meth:`design`."""
+        names = list(self.roles.numeric)
+        for factor in self.factors:
+            names += [f"{factor.name}={level}" for level in factor.levels[int(drop_first) :]]
+        return names
+
     @classmethod
     def of_fit(cls, frame: pd.DataFrame, roles: ConfounderRoles) -> Confounders:
         """Code the rows of a fit: they settle the levels."""

@@ -16,7 +16,16 @@ from causalkit.exceptions import IdentificationError
 from causalkit.inference.covariance import cluster_sums
 from causalkit.validation import Groups
 
-__all__ = ["OrthogonalFit", "fit_orthogonal", "gram", "ridge_by_residual_loss", "row_chunks"]
+__all__ = [
+    "OrthogonalFit",
+    "fit_orthogonal",
+    "gram",
+    "overlap_spectrum",
+    "ridge_by_residual_loss",
+    "row_chunks",
+    "times",
+    "transposed_times",
+]
 
 Array = NDArray[np.float64]
 
@@ -169,8 +178,28 @@ def fit_orthogonal(
     n_absorbed: int = 0,
     names: list[str] | None = None,
     second_moment: Array | None = None,
+    feature_moment: Array | None = None,
 ) -> OrthogonalFit:
     """Solve (ΣwX̃X̃' + λI)θ = ΣwX̃Ỹ.
+
+    Parameters
+    ----------
+    features : ndarray, shape (n, p)
+        X̃.
+    outcome : ndarray, shape (n,)
+        Ỹ.
+    weight : ndarray, shape (n,), optional
+        Weights of mean 1.
+    penalty : float
+        λ.
+    n_absorbed : int
+        Rank that was absorbed.
+    names : list of str, optional
+        Of the features, for messages.
+    second_moment : ndarray, shape (p, p), optional
+        Σ_U, where it is known already.
+    feature_moment : ndarray, shape (p, p), optional
+        Σ_X, against which the variation that is left is judged.
 
     Raises
     ------
@@ -181,26 +210,51 @@ def fit_orthogonal(
     total = gram(features, weight) if second_moment is None else second_moment * n
     moment = transposed_times(features, outcome if weight is None else outcome * weight)
     if penalty == 0:
-        refuse_singular(total / n, names)
+        reference = total / n if feature_moment is None else feature_moment
+        refuse_unidentified(total / n, reference, names or [f"x{j}" for j in range(p)], n)
     coef = np.linalg.solve(total + penalty * np.eye(p), moment)
     residuals = outcome - times(features, coef)
     return OrthogonalFit(coef, features, residuals, weight, total / n, float(penalty), n_absorbed)
 
 
-def refuse_singular(second_moment: Array, names: list[str] | None) -> None:
-    """Refuse residual features without full rank, relative to their own sizes."""
-    size = np.sqrt(np.clip(np.diag(second_moment), 0.0, None))
-    scale = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(second_moment / np.outer(scale, scale))
-    if values[0] > 1e-10 and (size > 0).all():
+def overlap_spectrum(second_moment: Array, total: Array) -> tuple[Array, Array]:
+    """Eigenvalues of Σ_U Σ_X⁻¹ in rising order, and their directions as columns: shares of variance left.
+
+    A feature without any variation counts as 0 along itself.
+
+    Parameters
+    ----------
+    second_moment, total : ndarray, shape (p, p)
+        Σ_U and Σ_X.
+    """
+    size = np.sqrt(np.clip(np.diag(total), 0.0, None))
+    unit = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 0.0)
+    values, vectors = np.linalg.eigh(total * np.outer(unit, unit))
+    kept = values > 1e-12 * max(float(values.max(initial=0.0)), 1e-300)
+    white = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
+    shares, inner = np.linalg.eigh(white.T @ second_moment @ white)
+    missing = len(size) - int(kept.sum())
+    directions = np.hstack([vectors[:, ~kept], white @ inner])
+    return np.concatenate([np.zeros(missing), np.clip(shares, 0.0, None)]), directions
+
+
+def refuse_unidentified(second_moment: Array, total: Array, names: list[str], n: int) -> None:
+    """Refuse features without variation of their own, relative to their variation before.
+
+    Raises
+    ------
+    IdentificationError
+        Naming the smallest eigenvalue and the features in that direction.
+    """
+    shares, directions = overlap_spectrum(second_moment, total)
+    if len(shares) < n and shares[0] > 1e-10:
         return
-    labels = names or [f"x{j}" for j in range(len(size))]
-    direction = np.abs(vectors[:, 0])
-    worst = np.argsort(direction)[::-1][:3]
-    involved = [labels[j] for j in worst if direction[j] > 0.1] or [labels[int(np.argmin(size))]]
+    loading = np.abs(directions[:, 0]) * np.sqrt(np.clip(np.diag(total), 0.0, None))
+    loading = loading if loading.any() else np.abs(directions[:, 0])
+    worst = [names[j] for j in np.argsort(loading)[::-1][:3] if loading[j] > 0.1 * loading.max()]
     raise IdentificationError(
-        f"the features have no variation of their own given the confounders: smallest eigenvalue {max(values[0], 0):.2g} "
-        f"in the direction of {', '.join(involved)}. Drop one of them, or set penalty > 0."
+        f"the features have no variation of their own given the confounders: smallest eigenvalue {shares[0]:.2g} in "
+        f"the direction of {', '.join(worst)} ({n} rows, {len(shares)} features). Drop one of them, or set penalty > 0."
     )
 
 

@@ -1,0 +1,179 @@
+"""Reading a log: texts through an encoder, features, confounders, instruments, weights and clusters, all checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import validate_data
+
+from causalkit.rewards.confounders import Confounders, confounder_frame, resolve_roles
+from causalkit.rewards.orthogonal import gram
+from causalkit.rewards.records import LoggedRows
+from causalkit.validation import (
+    check_groups,
+    check_matrix,
+    check_same_index,
+    check_sample_weight,
+    check_vector,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["encode", "is_text", "read_log"]
+
+Array = NDArray[np.float64]
+
+
+def is_text(X: Any) -> bool:
+    """Whether X is a list, Series or array of strings."""
+    if isinstance(X, str):
+        return True
+    if hasattr(X, "ndim") and X.ndim != 1:
+        return False
+    if hasattr(X, "columns"):
+        return False
+    values = X.to_list() if hasattr(X, "to_list") else X
+    try:
+        first = next((v for v in values if v is not None), None)
+    except TypeError:
+        return False
+    return isinstance(first, str)
+
+
+def text_list(X: Any, name: str = "X") -> list[str]:
+    """The texts of X as a list of strings.
+
+    Raises
+    ------
+    TypeError
+        An entry is not a string.
+    """
+    if isinstance(X, str):
+        raise TypeError(f"{name} is one string: expected a list or Series of strings, one per row.")
+    values = X.to_list() if hasattr(X, "to_list") else list(X)
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise TypeError(
+                f"{name} must hold strings for an encoder: row {i} is {type(value).__name__}. Replace missing texts by "
+                "'' or drop these rows."
+            )
+    return values
+
+
+def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
+    """Features of X: through the encoder where there is one.
+
+    Raises
+    ------
+    TypeError
+        Texts without an encoder.
+    ValueError
+        The encoder's output is not (n, p) or not finite; the first bad row is named.
+    """
+    if encoder is None:
+        if is_text(X):
+            raise TypeError(
+                f"{name} holds texts and there is no encoder: pass encoder=, such as SentenceEncoder() or "
+                "make_pipeline(TfidfVectorizer(), TruncatedSVD(300))."
+            )
+        return X
+    texts = text_list(X, name)
+    if hasattr(encoder, "transform"):
+        output = encoder.transform(texts)
+    else:
+        output = encoder(texts)
+    if hasattr(output, "toarray"):
+        output = output.toarray()
+    array = np.asarray(output)
+    if array.ndim != 2 or len(array) != len(texts) or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"encoder must return numbers of shape ({len(texts)}, p): got shape {array.shape}, {array.dtype}."
+        )
+    array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise ValueError(f"encoder returned NaN or infinity for {int(bad.sum())} texts (first: row {int(np.argmax(bad))}).")
+    return array
+
+
+def fitted_encoder(encoder: Any, X: Any) -> Any:
+    """A transformer is cloned and fitted on the texts without y; a callable stays as it is."""
+    if encoder is None or not hasattr(encoder, "transform"):
+        return encoder
+    return clone(encoder).fit(text_list(X))
+
+
+def read_log(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    confounders: Any,
+    instruments: Any,
+    target_confounders: Any,
+    prompts: Any,
+    sample_weight: Any,
+    groups: Any,
+) -> tuple[LoggedRows, pd.DataFrame | None]:
+    """Check everything before any work, and code the confounders.
+
+    Returns
+    -------
+    rows : LoggedRows
+    frame : DataFrame or None
+        The confounders as a frame.
+    """
+    if confounders is None and estimator.method != "none":
+        raise ValueError(
+            f'confounders is missing, which method="{estimator.method}" needs: pass the columns that moved the '
+            'outcome besides the content. method="none" ranks raw outcomes.'
+        )
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    for name, value in (
+        ("y", y),
+        ("confounders", confounders),
+        ("instruments", instruments),
+        ("prompts", prompts),
+        ("groups", groups),
+        ("sample_weight", sample_weight),
+    ):
+        check_same_index(X, value, ("X", name))
+        size = None if value is None else (value.shape[0] if hasattr(value, "shape") else _length(value))
+        if size is not None and size != n_rows:
+            raise ValueError(f"{name} has {size} rows, but X has {n_rows}: inconsistent numbers of samples.")
+    estimator.encoder_ = fitted_encoder(estimator.encoder, X)
+    features = encode(estimator.encoder_, X, fitted=True)
+    features, outcome = validate_data(
+        estimator, features, y, y_numeric=True, dtype=[np.float64, np.float32], ensure_min_samples=2
+    )
+    outcome = check_vector(outcome, "y")
+    weight = check_sample_weight(sample_weight, n_rows, like="X")
+    if weight is not None:
+        weight = weight / weight.mean()
+    coded, frame = None, None
+    if confounders is not None:
+        frame = confounder_frame(confounders, n_rows)
+        roles = resolve_roles(frame, estimator.categorical, estimator.cyclic, estimator.interactions)
+        coded = Confounders.of_fit(frame, roles)
+    targets = None
+    if target_confounders is not None and coded is not None:
+        targets = coded.of_new(confounder_frame(target_confounders, None, "target_confounders"))
+    Z, z_names = (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
+    names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    names = names or [f"x{j}" for j in range(features.shape[1])]
+    mean = np.average(features, axis=0, weights=weight).astype(np.float64)
+    moment = gram(features, weight, centre=mean) / n_rows
+    rows = LoggedRows(
+        features, outcome, coded, weight, check_groups(groups, n_rows, like="X"), names, Z, z_names, targets, mean, moment
+    )
+    return rows, frame
+
+
+def _length(value: Any) -> int | None:
+    if isinstance(value, dict):
+        return len(next(iter(value.values()))) if value else None
+    return len(value) if hasattr(value, "__len__") else None
