@@ -130,7 +130,9 @@ class PairSource:
         if self.n_draws == "orbit":
             for r, (share, drawn) in enumerate(orbit_draws(self.augmentation, X)):
                 after = self._map(drawn.features)
-                yield Pair(share, r, after, _difference(after, before), None)
+                # Parameters number the element (of a permutation, say): only the penalties that project want them.
+                g = drawn.parameters if rows.variation.penalty in ("projected", "paired") else None
+                yield Pair(share, r, after, _difference(after, before), g)
             return
         for r in range(int(self.n_draws)):
             drawn = augment(self.augmentation, X, seed=self.seed, draw=r, first_row=first_row)
