@@ -21,6 +21,17 @@ MODULES = [
         "sparse networks.",
     ),
     (
+        "causalkit.augmentation",
+        "Augmentation",
+        "Transformations that leave the outcome alone, and hidden confounding: IV-like regression, diagnostics and "
+        "bounds, real instruments.",
+    ),
+    (
+        "causalkit.augmentation.augmenters",
+        "Augmenters",
+        "Transformations of rows as objects, for tables, sparse rows and images.",
+    ),
+    (
         "causalkit.inference",
         "Inference",
         "Results that outlive their estimator, and covariances that respect dependence between rows.",
@@ -28,6 +39,11 @@ MODULES = [
     ("causalkit.plotting", "Displays", "Figures of estimators and results; matplotlib is loaded when one is drawn."),
     ("causalkit.datasets", "Data sets", "Shipped data, fetchers, and simulated designs that return their truth."),
     ("causalkit.crossfit", "Cross-fitting", "Out-of-fold predictions for any nuisance model."),
+    (
+        "causalkit.nn",
+        "Networks",
+        "What the neural estimators share: one training loop, devices, seeds; torch is loaded when one is fitted.",
+    ),
     ("causalkit.linear", "Linear fits", "Weighted least squares and linear moment equations with influence values."),
     ("causalkit.persistence", "Saving and loading", "Files without pickle: reading one never runs code."),
     ("causalkit.validation", "Validation", "The checks that every estimator runs on its input before any work."),
