@@ -15,7 +15,7 @@ from causalkit.rewards.baselines import (
 from causalkit.rewards.partially_linear import partially_linear_parts
 from causalkit.rewards.records import LoggedRows, RewardParts
 
-__all__ = ["BASELINES", "METHODS", "parts_of"]
+__all__ = ["METHODS", "parts_of"]
 
 _PARTS: dict[str, Callable[[Any, LoggedRows], RewardParts]] = {
     "partially_linear": partially_linear_parts,
@@ -26,7 +26,6 @@ _PARTS: dict[str, Callable[[Any, LoggedRows], RewardParts]] = {
     "none": none_parts,
 }
 METHODS = tuple(_PARTS)
-BASELINES = ("outcome_only", "linear_control", "invariance", "lowess", "none")
 
 
 def parts_of(estimator: Any, rows: LoggedRows) -> RewardParts:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from causalkit.rewards.orthogonal import OrthogonalFit
     from causalkit.validation import Groups
 
-__all__ = ["Factor", "LoggedRows", "RewardParts"]
+__all__ = ["BASELINES", "Factor", "LoggedRows", "RewardParts"]
+
+# Methods that are known to be wrong, kept to show by how much.
+BASELINES = ("outcome_only", "linear_control", "invariance", "lowess", "none")
 
 Array = NDArray[np.float64]
 
