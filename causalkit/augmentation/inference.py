@@ -64,8 +64,10 @@ def bootstrap_result(
 ) -> InferenceResult:
     """Covariance over refits of resampled units, each with draws of its own.
 
-    A replicate gives each unit (row, or group) its number of copies as a weight; the augmented rows of a unit
-    move with it. Augmented features that were given cannot be drawn anew and are kept.
+    A replicate repeats each unit (row, or group) as often as it was drawn, and every copy of a row gets augmented
+    rows of its own: copies that shared theirs would count the noise of the draws twice
+    (test_bootstrap_agrees_with_influence_values). Augmented features that were given cannot be drawn anew and move
+    with their row.
     """
     rows = _joined(chunks)
     tasks = (
@@ -89,11 +91,28 @@ def replicate_moments(estimator: Any, rows: Rows, groups: Groups | None, key: np
     """Moments of resampled units with new draws of the augmentation."""
     rng = np.random.default_rng(key)
     units = rows.n if groups is None else groups.n_groups
-    copies = np.bincount(rng.integers(0, units, units), minlength=units).astype(float)
-    copies = copies if groups is None else copies[groups.codes]
-    weight = copies if rows.weight is None else copies * rows.weight
+    copies = np.bincount(rng.integers(0, units, units), minlength=units)
+    index = np.repeat(np.arange(rows.n), copies if groups is None else copies[groups.codes])
     source = replace(estimator._source, seed=int(rng.integers(2**31 - 1)))
-    return moments_of_rows(source, replace(rows, weight=weight))[0]
+    return moments_of_rows(source, _taken(rows, index))[0]
+
+
+def _taken(rows: Rows, index: NDArray[np.intp]) -> Rows:
+    """The rows of an index, with what belongs to them."""
+
+    def take(values: Any) -> Any:
+        return None if values is None else values[index]
+
+    names = ("augmented", "parameters", "instruments")
+    variation = replace(rows.variation, **{name: take(getattr(rows.variation, name)) for name in names})
+    return replace(
+        rows,
+        X=rows.X[index],
+        y=rows.y[index],
+        variation=variation,
+        exogenous=take(rows.exogenous),
+        weight=take(rows.weight),
+    )
 
 
 def _replicate(estimator: Any, rows: Rows, groups: Groups | None, key: np.random.SeedSequence) -> Array:

@@ -221,7 +221,9 @@ class AlphaPath:
     def at(self, alpha: float) -> Array:
         """Coefficients at the alpha of the grid that is nearest on the log scale, shape (p,) or (t, p)."""
         with np.errstate(divide="ignore"):
-            distance = np.abs(np.nan_to_num(np.log(self.alphas)) - np.nan_to_num(np.log(alpha)))
+            # Beyond every finite logarithm, but not so far that differences overflow.
+            where = np.clip(np.log(np.append(self.alphas, alpha)), -1e4, 1e4)
+        distance = np.abs(where[:-1] - where[-1])
         return np.asarray(self.coef[int(np.argmin(distance))])
 
     def to_frame(self) -> pd.DataFrame:
