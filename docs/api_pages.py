@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+from jinja2 import pass_context
 
 # The order of the reference. A new public module joins by one line: name, title, what it is for.
 MODULES = [
@@ -50,7 +53,7 @@ MODULES = [
     ("causalkit.exceptions", "Errors and warnings", "Every named error and warning."),
 ]
 
-# Methods that scikit-learn supplies and documents; their docstrings link to its own pages.
+# Methods of scikit-learn that a class may override without saying anything new about them.
 _SKLEARN_METHODS = {
     "get_metadata_routing",
     "get_params",
@@ -60,10 +63,18 @@ _SKLEARN_METHODS = {
 }
 
 
-def is_own_method(name: str) -> bool:
-    """Tell the methods that a class of this package documents from those that scikit-learn supplies."""
+@pass_context
+def is_own_method(context: Any, name: str) -> bool:
+    """Tell the methods that a class of this package documents from those that scikit-learn supplies.
+
+    The docstrings of the latter link to pages of scikit-learn, which do not exist here.
+    """
     routed = name.startswith("set_") and name.endswith("_request")
-    return not (name.startswith("_") or routed or name in _SKLEARN_METHODS)
+    if name.startswith("_") or routed or name in _SKLEARN_METHODS:
+        return False
+    documented = getattr(import_module(context["module"]), context["objname"])
+    origin = next((base for base in documented.__mro__ if name in vars(base)), documented)
+    return not origin.__module__.startswith("sklearn.")
 
 
 def _public_names(module_name: str) -> tuple[list[str], list[str]]:
