@@ -19,12 +19,19 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from causalkit.crossfit import CrossFitter, Nuisance
 from causalkit.exceptions import ConvergenceWarning
-from causalkit.rewards.effects import model_input
+from causalkit.rewards.effects import model_input, resolve_model
 from causalkit.rewards.orthogonal import overlap_spectrum
-from causalkit.rewards.partially_linear import resolve_model
+from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.records import LoggedRows, RewardParts
 
-__all__ = ["Backfit", "NonlinearEffect", "backfit_cross_fitted", "backfit_rounds", "with_nonlinear_reward"]
+__all__ = [
+    "Backfit",
+    "NonlinearEffect",
+    "backfit_cross_fitted",
+    "backfit_rounds",
+    "is_nonlinear",
+    "with_nonlinear_reward",
+]
 
 Array = NDArray[np.float64]
 
@@ -96,6 +103,11 @@ def backfit_rounds(
         change = float(np.sqrt(np.mean((conditional - before) ** 2)))
         rounds += 1
     return Backfit(model, fitted, conditional, rounds, change)
+
+
+def is_nonlinear(final_model: Any) -> bool:
+    """Whether the reward is a regressor of its own, rather than linear or pairwise."""
+    return final_model is not None and not isinstance(final_model, PairwiseRewardModel)
 
 
 def _reward_maker(estimator: Any, seed: int) -> Callable[[], Any]:

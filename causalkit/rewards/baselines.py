@@ -19,7 +19,7 @@ from causalkit.crossfit import CrossFitter, Nuisance
 from causalkit.exceptions import IdentificationError
 from causalkit.rewards.absorption import absorb
 from causalkit.rewards.confounders import Confounders
-from causalkit.rewards.effects import LinearEffect, NoEffect, NuisanceEffect, model_input
+from causalkit.rewards.effects import LinearEffect, NoEffect, NuisanceEffect, model_input, resolve_model
 from causalkit.rewards.orthogonal import (
     OrthogonalFit,
     fit_orthogonal,
@@ -28,7 +28,6 @@ from causalkit.rewards.orthogonal import (
     times,
     transposed_times,
 )
-from causalkit.rewards.partially_linear import resolve_model
 from causalkit.rewards.records import LoggedRows, RewardParts
 
 __all__ = ["invariance_parts", "linear_control_parts", "lowess_parts", "none_parts", "outcome_only_parts"]
@@ -136,7 +135,7 @@ def outcome_only_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     confounders = _given(rows)
     model = resolve_model(estimator.outcome_model, confounders)
     if not confounders.roles.numeric and estimator.outcome_model is None:
-        residual = absorb(confounders.factors, rows.weight, drop_singletons=False).residualise(rows.y[:, None])[:, 0]
+        residual = absorb(confounders.factors, rows.weight).residualise(rows.y[:, None])[:, 0]
     else:
         fitter = CrossFitter(cv=estimator.cv, n_jobs=estimator.n_jobs, random_state=estimator._seed)
         nuisance = Nuisance("outcome", model, rows.y, sample_weight=rows.weight, X=model_input(model, confounders))

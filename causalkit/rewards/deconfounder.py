@@ -7,18 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.atomic_fit import atomic_fit
-from causalkit.exceptions import BadControlError
+from causalkit.exceptions import BadControlError, MethodNotApplicableError
 from causalkit.inference import InferenceResult
+from causalkit.inference.result import check_confidence_level
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
+from causalkit.rewards.diagnostics import RewardDiagnostics, diagnose, warn_of
 from causalkit.rewards.methods import METHODS, parts_of
 from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
+from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode, read_log
 from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.sensitivity import sensitivity_frame
+from causalkit.rewards.summaries import RewardSummary, summarise
 from causalkit.validation import check_choice, check_integer, check_sample_weight, check_vector
 
 if TYPE_CHECKING:
@@ -111,6 +116,10 @@ class RewardDeconfounder(BaseEstimator):
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             parts = parts_of(self, rows)
             self._store(rows, parts)
+            self._diagnostics = diagnose(self, rows, parts, frame, prompts)
+            if isinstance(self.final_model, PairwiseRewardModel):
+                self.final_model_ = clone(self.final_model).fit(rows.X, parts.adjusted, prompts=prompts)
+            warn_of(self, self._diagnostics, stacklevel=2)
         return self
 
     def _check_parameters(self) -> None:
@@ -132,10 +141,14 @@ class RewardDeconfounder(BaseEstimator):
         if timing is None or timing == "before":
             return
         if not isinstance(timing, dict):
-            raise ValueError(f'timing must be None, "before" or a dict of column to "before" or "after"; got {timing!r}.')
+            raise ValueError(
+                f'timing must be None, "before" or a dict of column to "before" or "after"; got {timing!r}.'
+            )
         for name, when in timing.items():
             if name not in columns:
-                raise ValueError(f"timing names {name!r}, which is no column of confounders; available: {list(columns)}.")
+                raise ValueError(
+                    f"timing names {name!r}, which is no column of confounders; available: {list(columns)}."
+                )
             check_choice(when, f"timing[{name!r}]", ("before", "after"))
             if when == "after" and self.method != "instrument":
                 raise BadControlError(
@@ -153,6 +166,7 @@ class RewardDeconfounder(BaseEstimator):
         self.coef_, self.penalty_ = parts.coef, parts.penalty
         self.feature_mean_, self.feature_covariance_ = rows.feature_mean, rows.feature_moment
         self._outcome_mean = float(rows.mean(rows.y))
+        self._outcome_variance = float(rows.mean((rows.y - self._outcome_mean) ** 2))
         self.intercept_ = self._outcome_mean - float(rows.feature_mean @ parts.coef)
         self.adjusted_reward_, self.confounder_effect_ = parts.adjusted, parts.effect_rows
         self.informative_rows_ = parts.informative
@@ -160,7 +174,9 @@ class RewardDeconfounder(BaseEstimator):
         self.overlap_eigenvalues_ = overlap_spectrum(parts.second_moment, rows.feature_moment)[0]
         self.residual_variance_, self.degrees_of_freedom_ = parts.residual_variance, parts.degrees_of_freedom
         self.n_absorbed_ = parts.n_absorbed
-        self.confounder_names_ = None if rows.confounders is None else np.array(rows.confounders.roles.columns, dtype=object)
+        self.confounder_names_ = (
+            None if rows.confounders is None else np.array(rows.confounders.roles.columns, dtype=object)
+        )
         self._coding = None if rows.confounders is None else rows.confounders.without_rows()
         self.covariance_ = self._covariance_matrix(parts)
         rewards = self._outcome_mean + times(rows.X, parts.coef) - float(rows.feature_mean @ parts.coef)
@@ -202,6 +218,13 @@ class RewardDeconfounder(BaseEstimator):
 
     def predict(self, X: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:
         features = self._features(X)
+        if hasattr(self, "final_model_"):
+            if return_std:
+                raise ValueError(
+                    "return_std needs a linear reward, and this fit has final_model="
+                    f"{type(self.final_model).__name__}: leave it at None, or take the intervals of its own."
+                )
+            return np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1)
         reward = self._outcome_mean + times(features, self.coef_) - float(self.feature_mean_ @ self.coef_)
         if not return_std:
             return reward
@@ -270,11 +293,68 @@ class RewardDeconfounder(BaseEstimator):
         return self._inference_of(np.eye(len(self.coef_)), self._names)
 
     def pair_inference(self, X_first: Any, X_second: Any) -> InferenceResult:
+        check_is_fitted(self)
+        if hasattr(self, "final_model_") and not isinstance(self.final_model_, PairwiseRewardModel):
+            raise ValueError(
+                "pair_inference needs a linear or pairwise reward, and this fit has final_model="
+                f"{type(self.final_model).__name__}: leave it at None."
+            )
         first, second = self._features(X_first, "X_first"), self._features(X_second, "X_second")
         if len(first) != len(second):
             raise ValueError(f"X_first has {len(first)} rows, X_second {len(second)}: pass pairs of rows.")
         directions = (first.astype(np.float64) - second.astype(np.float64)).T
         return self._inference_of(directions, [f"pair {i}" for i in range(len(first))])
+
+    def diagnostics(self) -> RewardDiagnostics:
+        check_is_fitted(self)
+        return self._diagnostics
+
+    def summary(self) -> RewardSummary:
+        check_is_fitted(self)
+        return summarise(self)
+
+    def sensitivity(
+        self,
+        *,
+        X_first: Any = None,
+        X_second: Any = None,
+        cf_y: float = 0.03,
+        cf_d: float = 0.03,
+        rho: float = 1.0,
+        reduction: float = 1.0,
+        confidence_level: float = 0.95,
+    ) -> pd.DataFrame:
+        check_is_fitted(self)
+        check_confidence_level(confidence_level)
+        if not self._parts.fits or self._parts.influence is not None:
+            raise MethodNotApplicableError(
+                f'sensitivity() is for rewards from residuals, which method="{self.method}" has none of: use '
+                '"partially_linear" or "fixed_effects".'
+            )
+        if (X_first is None) != (X_second is None):
+            raise ValueError("X_first and X_second belong together: pass both, for pairs, or neither, for features.")
+        if X_first is None:
+            directions, names = np.eye(len(self.coef_)), self._names
+        else:
+            first, second = self._features(X_first, "X_first"), self._features(X_second, "X_second")
+            if len(first) != len(second):
+                raise ValueError(f"X_first has {len(first)} rows, X_second {len(second)}: pass pairs of rows.")
+            directions = (first.astype(np.float64) - second.astype(np.float64)).T
+            names = [f"pair {i}" for i in range(len(first))]
+        return sensitivity_frame(
+            self._parts.fits,
+            directions,
+            names,
+            self.coef_ @ directions,
+            np.asarray(self._influence(directions), dtype=np.float64),
+            self._groups.codes if self._covariance_kind() == "cluster" and self._groups is not None else None,
+            float(np.sqrt(self._outcome_variance)),
+            cf_y=cf_y,
+            cf_d=cf_d,
+            rho=rho,
+            reduction=reduction,
+            confidence_level=confidence_level,
+        )
 
     def _inference_of(self, directions: Array, names: list[str]) -> InferenceResult:
         parts, kind = self._parts, self._covariance_kind()
@@ -289,23 +369,31 @@ class RewardDeconfounder(BaseEstimator):
                 n_obs=n,
                 dependence="independent rows of equal variance",
             )
+        groups = self._groups if kind == "cluster" else None
+        return InferenceResult.from_influence(
+            estimate, self._influence(directions), names=names, groups=groups, n_obs=n
+        )
+
+    def _influence(self, directions: Array) -> NDArray[np.floating]:
+        """Influence values of combinations of the coefficients, finite-sample factors included."""
+        parts, kind = self._parts, self._covariance_kind()
         scale = 1.0
         if parts.absorbs or kind == "HC1":
-            scale = float(np.sqrt(n / parts.degrees_of_freedom))
-        groups = self._groups if kind == "cluster" else None
-        if groups is not None:
-            scale *= float(np.sqrt(groups.n_groups / (groups.n_groups - 1)))
+            scale = float(np.sqrt(len(parts.residuals) / parts.degrees_of_freedom))
+        if kind == "cluster" and self._groups is not None:
+            scale *= float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
         if parts.influence is not None:
-            influence = parts.influence @ directions * scale
-        else:
-            influence = np.mean([fit.influence(directions, scale) for fit in parts.fits], axis=0)
-        return InferenceResult.from_influence(estimate, influence, names=names, groups=groups, n_obs=n)
+            return np.asarray(parts.influence @ directions * scale)
+        if len(parts.fits) == 1:
+            return parts.fits[0].influence(directions, scale)
+        return np.asarray(np.mean([fit.influence(directions, scale) for fit in parts.fits], axis=0))
 
 
 _EXTRA_ATTRIBUTES = (
     "outcome_model_",
     "treatment_model_",
     "final_model_",
+    "n_rounds_",
     "repeat_sd_",
     "level_effects_",
     "variance_components_",

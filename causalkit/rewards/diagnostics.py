@@ -369,8 +369,8 @@ def _problems(estimator: Any, found: RewardDiagnostics) -> list[tuple[type[Warni
             problems.append(
                 (
                     NuisanceFitWarning,
-                    f"the residuals still go with the numeric confounders (LM statistic {statistic:.3g}, p = {pvalue:.2g}"
-                    "): use a more flexible outcome_model and treatment_model.",
+                    f"the residuals still go with the numeric confounders (LM statistic {statistic:.3g}, "
+                    f"p = {pvalue:.2g}): use a more flexible outcome_model and treatment_model.",
                 )
             )
     if len(found.additivity) and estimator.method != "standardization":

@@ -7,11 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.utils import get_tags
 
 from causalkit.rewards.confounders import Confounders
 from causalkit.rewards.nuisances import ConfounderBasis, RidgeOnBasis
 
-__all__ = ["ConfounderEffect", "LinearEffect", "NoEffect", "NuisanceEffect", "model_input"]
+__all__ = ["ConfounderEffect", "LinearEffect", "NoEffect", "NuisanceEffect", "model_input", "resolve_model"]
 
 Array = NDArray[np.float64]
 
@@ -32,6 +35,15 @@ class ConfounderEffect(Protocol):
 def model_input(model: Any, confounders: Confounders) -> Array:
     """What a nuisance model gets: codes for the default basis, one-hot columns for a model of the user's."""
     return confounders.matrix() if isinstance(model, RidgeOnBasis) else confounders.design()
+
+
+def resolve_model(model: Any, confounders: Confounders, *, n_targets: int = 1) -> Any:
+    """A model of the user's, able to fit several targets, or the default one."""
+    if model is None:
+        return RidgeOnBasis(confounders.roles, tuple(f.n_levels for f in confounders.factors))
+    if n_targets > 1 and not get_tags(model).target_tags.multi_output:
+        return MultiOutputRegressor(clone(model))
+    return model
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.multioutput import MultiOutputRegressor
-from sklearn.utils import get_tags
 
 from causalkit.crossfit import CrossFitter, Nuisance
+from causalkit.rewards.backfitting import backfit_cross_fitted, is_nonlinear, with_nonlinear_reward
 from causalkit.rewards.confounders import Confounders
-from causalkit.rewards.effects import NuisanceEffect, model_input
-from causalkit.rewards.nuisances import RidgeOnBasis
+from causalkit.rewards.effects import NuisanceEffect, model_input, resolve_model
 from causalkit.rewards.orthogonal import OrthogonalFit, fit_orthogonal, ridge_by_residual_loss
 from causalkit.rewards.records import LoggedRows, RewardParts
 
-__all__ = ["CrossFitted", "cross_fit", "partially_linear_parts", "resolve_model"]
+__all__ = ["CrossFitted", "cross_fit", "partially_linear_parts"]
 
 Array = NDArray[np.float64]
 
@@ -43,15 +41,6 @@ class CrossFitted:
     outcome: Array
     features: Array
     folds: NDArray[np.intp]
-
-
-def resolve_model(model: Any, confounders: Confounders, *, n_targets: int = 1) -> Any:
-    """A model of the user's, able to fit several targets, or the default one."""
-    if model is None:
-        return RidgeOnBasis(confounders.roles, tuple(f.n_levels for f in confounders.factors))
-    if n_targets > 1 and not get_tags(model).target_tags.multi_output:
-        return MultiOutputRegressor(clone(model))
-    return model
 
 
 def cross_fit(estimator: Any, rows: LoggedRows) -> CrossFitted:
@@ -132,7 +121,7 @@ def partially_linear_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     effect_rows = net - rows.mean(net)
     outcome_model, treatment_model, effect = full_sample_effect(estimator, rows, coef)
     variance = float(np.mean([fit.residual_variance for fit in fits]))
-    return RewardParts(
+    parts = RewardParts(
         coef=coef,
         adjusted=rows.y - effect_rows,
         effect_rows=effect_rows,
@@ -150,6 +139,15 @@ def partially_linear_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
             "repeat_sd_": np.std([fit.coef for fit in fits], axis=0, ddof=1) if len(fits) > 1 else np.zeros(len(coef)),
         },
     )
+    if not is_nonlinear(estimator.final_model):
+        return parts
+    effects, rounds, change = [], 0, 0.0
+    for folds in crossed.folds:
+        splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in np.unique(folds)]
+        found = backfit_cross_fitted(estimator, rows, splits)
+        effects.append(found[0])
+        rounds, change = max(rounds, found[1]), max(change, found[2])
+    return with_nonlinear_reward(estimator, rows, parts, np.mean(effects, axis=0), rounds, change)
 
 
 def full_sample_effect(estimator: Any, rows: LoggedRows, coef: Array) -> tuple[Any, Any, NuisanceEffect]:
