@@ -25,11 +25,20 @@ from causalkit.augmentation import (
     anderson_rubin,
     instrument_diagnostics,
     invariance_test,
-    normalized_causal_excess_risk,
 )
-from causalkit.augmentation.augmenters import ChannelPermutation, NullSpaceShift
-from causalkit.datasets import make_colored_digits, make_linear_augmentation
-from causalkit.plotting import AlphaPathDisplay, AugmentationDiagnosticsDisplay
+from causalkit.augmentation import normalized_causal_excess_risk as ncer
+from causalkit.augmentation.augmenters import (
+    ChannelPermutation,
+    NullSpaceShift,
+)
+from causalkit.datasets import (
+    make_colored_digits,
+    make_linear_augmentation,
+)
+from causalkit.plotting import (
+    AlphaPathDisplay,
+    AugmentationDiagnosticsDisplay,
+)
 
 pd.set_option("display.width", 120)
 
@@ -49,7 +58,7 @@ shift = NullSpaceShift(data.basis)
 
 def error(coef):
     """Euclidean nCER."""
-    return normalized_causal_excess_risk(coef, data.coef, norm="euclidean")
+    return ncer(coef, data.coef, norm="euclidean")
 
 
 common = {"augmentation": shift, "random_state": 0}
@@ -66,7 +75,8 @@ fits = {
     "pointwise, alpha = 0.1 (default)": pointwise,
     "pointwise, alpha = 0.001": trusting,
 }
-pd.Series({k: error(m.coef_) for k, m in fits.items()}, name="nCER").round(4).to_frame()
+errors = pd.Series({name: error(m.coef_) for name, m in fits.items()})
+errors.rename("nCER").round(4).to_frame()
 
 # %%
 # alpha is *distrust in the invariance*: at infinity the augmentation is only used to make more rows, at zero the fit
@@ -81,9 +91,20 @@ display = AlphaPathDisplay.from_estimator(pointwise)
 
 grid = np.logspace(-5, 2, 50)
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
-for model, colour, style in ((projected, "#d55e00", "--"), (pointwise, "#1f83c9", "-")):
-    ax.plot(grid, error(model.path(grid).coef), style, color=colour, label=model.penalty_)
-ax.axhline(error(least_squares.coef_), color="#7f7f7f", lw=1, label="least squares")
+ax.plot(
+    grid,
+    error(projected.path(grid).coef),
+    "--",
+    color="#d55e00",
+    label="projected",
+)
+ax.plot(
+    grid,
+    error(pointwise.path(grid).coef),
+    color="#1f83c9",
+    label="pointwise",
+)
+ax.axhline(errors["least squares"], color="#7f7f7f", label="least squares")
 ax.set(
     xscale="log",
     yscale="log",
@@ -104,32 +125,39 @@ figure.show()
 
 target = data.population_coef(0.1)
 intervals = pointwise.inference().conf_int().iloc[1:]
-for name, truth in (("the population's fit at 0.1", target), ("the effect f", data.coef)):
-    inside = (intervals["lower"] <= truth) & (truth <= intervals["upper"])
+low, high = intervals["lower"], intervals["upper"]
+truths = {"the population's fit at 0.1": target, "the effect f": data.coef}
+for name, truth in truths.items():
+    inside = (low <= truth) & (truth <= high)
     print(f"{inside.sum()} of 32 intervals cover {name}")
 
 # %%
 # **A violated invariance.** The effect gets a component of size delta (relative to f) along the directions that the
 # augmentation moves; means of ten samples.
 
-rows = []
+
+def errors_of(delta, seed):
+    """Errors of three alphas and of least squares in one sample."""
+    s = make_linear_augmentation(violation=delta, random_state=seed)
+    moves = NullSpaceShift(s.basis)
+    model = IVLikeRegressor(augmentation=moves, random_state=seed)
+    path = model.fit(s.X, s.y).path([0.001, 0.1, np.inf])
+    plain = IVLikeRegressor().fit(s.X, s.y)
+    coefs = np.vstack([path.coef, plain.coef_])
+    return ncer(coefs, s.coef, norm="euclidean")
+
+
+rows = {}
 for delta in (0.0, 0.1, 0.5, 1.0):
-    each = []
-    for seed in range(10):
-        s = make_linear_augmentation(2048, 32, violation=delta, random_state=seed)
-        model = IVLikeRegressor(augmentation=NullSpaceShift(s.basis), random_state=seed)
-        path = model.fit(s.X, s.y).path([0.001, 0.1, np.inf]).coef
-        plain = IVLikeRegressor().fit(s.X, s.y).coef_
-        coefs = np.vstack([path, plain])
-        each.append(normalized_causal_excess_risk(coefs, s.coef, norm="euclidean"))
-    rows.append(np.mean(each, axis=0))
+    each = [errors_of(delta, seed) for seed in range(10)]
+    rows[delta] = np.mean(each, axis=0)
 columns = ["alpha = 0.001", "alpha = 0.1", "alpha = inf", "least squares"]
-index = pd.Index([0.0, 0.1, 0.5, 1.0], name="delta")
-pd.DataFrame(rows, index=index, columns=columns).round(3)
+table = pd.DataFrame(rows, index=columns).T.rename_axis("delta")
+table.round(3)
 
 # %%
-# With a violation as large as the effect itself the penalty does harm: it forces a real effect to zero. Nothing in the
-# data says so.
+# With a violation as large as the effect itself the penalty does harm: it forces a real effect to zero. The data
+# cannot tell this from confounding.
 
 # %%
 # 2. Coloured digits: an exact invariance, non-linear
@@ -139,13 +167,18 @@ pd.DataFrame(rows, index=index, columns=columns).round(3)
 # alone *by construction*.
 
 digits = make_colored_digits(random_state=0)
-figure, axes = plt.subplots(2, 6, figsize=(6.4, 2.4), layout="constrained")
-for column, row in zip(axes.T, range(6), strict=True):
-    image = digits.train.X[row].reshape(2, 8, 8)
-    for ax, channels in zip(column, (image, image[::-1]), strict=True):
-        ax.imshow(np.dstack([*channels, np.zeros((8, 8))]))
-        ax.set_axis_off()
-figure.suptitle("Above: training images. Below: the same, channels swapped", fontsize="medium")
+figure, axes = plt.subplots(
+    2,
+    6,
+    figsize=(6.4, 2.4),
+    layout="constrained",
+)
+for j in range(6):
+    image = digits.train.X[j].reshape(2, 8, 8)
+    for i, channels in enumerate((image, image[::-1])):
+        axes[i, j].imshow(np.dstack([*channels, np.zeros((8, 8))]))
+        axes[i, j].set_axis_off()
+figure.suptitle("Training images, and with channels swapped")
 figure.show()
 
 # %%
@@ -185,16 +218,25 @@ pd.DataFrame(rows).T.round(3)
 # ----------------------
 # ``diagnostics`` gathers it, in frames and in words. Here three directions of six are known.
 
-some = make_linear_augmentation(2000, 6, keep_probability=0.6, random_state=13)
-model = IVLikeRegressor(augmentation=NullSpaceShift(some.basis), random_state=0)
+some = make_linear_augmentation(
+    2000,
+    6,
+    keep_probability=0.6,
+    random_state=13,
+)
+model = IVLikeRegressor(
+    augmentation=NullSpaceShift(some.basis),
+    random_state=0,
+)
 model.fit(some.X, some.y)
 found = model.diagnostics()
 for note in found.notes:
-    print(fill(note, 76, initial_indent="- ", subsequent_indent="  "))
+    print(fill(note, 70, initial_indent="- ", subsequent_indent="  "))
 
 # %%
-# The eigenvalues say how far each direction is moved relative to its variance, and the factor is what the penalty
-# leaves of it. The untouched directions are a basis; the fit is as confounded along them as least squares is.
+# The eigenvalues say how far each direction is moved relative to its variance before the augmentation; ``shrinkage`` is
+# the factor that the penalty leaves of it, on augmented features. Along the directions with a factor of 1 the fit is as
+# confounded as least squares is; ``untouched`` is a basis of them.
 
 found.moved.round(4)
 
@@ -207,17 +249,25 @@ found.breakdown.round(3)
 # %%
 # If you can name an upper limit for the share of the outcome's noise that hidden confounding explains, the effect has
 # bounds. They are plug-in numbers; ``n_bootstrap`` adds standard errors of both ends. Below the needed share there are
-# none: then either the confounding is stronger or the invariance is wrong, and the data cannot tell which.
+# none: then either the confounding is stronger or the invariance is wrong, and the data cannot tell which. With a star:
+# from the same limit without the invariance.
 
-needed = float(found.breakdown["confounding_needed"].iloc[0])
-for limit in (0.5 * needed, 0.5 * (1 + needed)):
+v = some.confounding_vector
+noise = np.var(some.y - some.X @ some.coef)
+share = v @ np.linalg.solve(some.covariance, v) / noise
+print(f"true share, known in a simulation only: {share:.3f}")
+for limit in (0.3, 0.8, 0.95):
     bounds = model.bounds(limit)
-    print(fill(bounds.to_frame().attrs["note"], 76))
+    print(fill(bounds.to_frame().attrs["note"], 70))
     if bounds.feasible:
         table = bounds.to_frame().assign(truth=some.coef)
+        table.columns = ["lower", "upper", "lower*", "upper*", "truth"]
         print(table.round(2).to_string())
 
 # %%
+# A limit below the true share is wrong, and so are its bounds. The step from a limit to an interval is arithmetic; the
+# limit is a judgement that only you can make.
+
 display = AugmentationDiagnosticsDisplay.from_estimator(model)
 
 # %%
@@ -253,15 +303,17 @@ print(anderson_rubin(X, y, instruments=Z, contrast=[1, 0]))
 # the whole line.
 
 for size in (1.0, 0.1, 0.03):
-    x = size * Z[:, [0]] + hidden[:, None] + 0.5 * rng.standard_normal((n, 1))
+    z = Z[:, [0]]
+    x = size * z + hidden[:, None] + 0.5 * rng.standard_normal((n, 1))
     outcome = x[:, 0] + 2 * hidden + noise
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # WeakInstrumentWarning: see the F below
-        strength = instrument_diagnostics(x, outcome, instruments=Z[:, 0])
-        weak = IVLikeRegressor(alpha=0).fit(x, outcome, instruments=Z[:, [0]])
+        warnings.simplefilter("ignore")  # of weakness: see F below
+        strength = instrument_diagnostics(x, outcome, instruments=z)
+        weak = IVLikeRegressor(alpha=0).fit(x, outcome, instruments=z)
     low, high = weak.inference().conf_int().iloc[1]
-    known = anderson_rubin(x, outcome, instruments=Z[:, 0]).confidence_set()
-    print(f"F = {strength.loc['effective_f', 'value'].iloc[0]:.1f}")
+    known = anderson_rubin(x, outcome, instruments=z).confidence_set()
+    F = strength.loc["effective_f", "value"].iloc[0]
+    print(f"F = {F:.1f}")
     print(f"    two-stage least squares: [{low:.2f}, {high:.2f}]")
     print(f"    Anderson-Rubin set:      {known}")
 
