@@ -52,9 +52,9 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
         weights that it has. None is a perceptron on standardised features.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the perceptron's hidden layers; () is the linear model.
-    max_epochs, batch_size : int, default=200, 128
+    max_epochs, batch_size : int, default=300, 128
         Most passes over the rows, and rows per step.
-    learning_rate, weight_decay : float, default=1e-3, 0.0
+    learning_rate, weight_decay : float, default=2e-3, 0.0
         Of AdamW; without decay it is Adam.
     early_stopping : bool, default=True
         Hold out ``validation_fraction`` of the rows (whole groups), stop after ``patience`` epochs
@@ -62,7 +62,7 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
         until the training loss is flat over ``patience`` epochs.
     validation_fraction : float, default=0.1
         Share of the rows held out.
-    patience : int, default=20
+    patience : int, default=30
         Epochs without improvement.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         "auto" is the GPU when there is one. Random numbers are drawn on the CPU for every device.
@@ -210,9 +210,9 @@ class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, BaseEstimator):
         standardised, to logits (b, n_classes).
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the perceptron's hidden layers; () is the linear logit.
-    max_epochs, batch_size, learning_rate, weight_decay : default=200, 128, 1e-3, 0.0
+    max_epochs, batch_size, learning_rate, weight_decay : default=300, 128, 2e-3, 0.0
         Of the training, see :class:`IVLikeNetRegressor`.
-    early_stopping, validation_fraction, patience : default=True, 0.1, 20
+    early_stopping, validation_fraction, patience : default=True, 0.1, 30
         As for :class:`IVLikeNetRegressor`; without groups each class gives its share of the held-out rows.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         "auto" is the GPU when there is one.
