@@ -109,7 +109,8 @@ def _f_test(explained: float, residual: float, k: int, freedom: float) -> tuple[
 
 
 def _points(moments: Moments, n_draws: int) -> int:
-    return moments.n_rows * n_draws
+    """Augmented rows, less what the controls that were partialled out took."""
+    return moments.n_rows * n_draws - moments.layout.controls
 
 
 def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
@@ -118,7 +119,7 @@ def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
     "y on G" (F with k and n - k - 1), "y on G given X" (F with k and n - k - p - 1; a leak through the residual
     shows here first) and "X with G" (Bartlett). With several outcomes the smallest p-value times their number.
     """
-    n, k, p = _points(moments, n_draws), moments.layout.parameters, moments.layout.features
+    n = _points(moments, n_draws)
     W = _whitened(moments.second("g", "g"))
     k = W.shape[1]
     if k == 0:
@@ -137,7 +138,7 @@ def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
         left = gy[:, t] - gv @ xy[:, t]
         more = float(left @ np.linalg.pinv(rest, hermitian=True) @ left)
         given.append(_f_test(more, residual - more, k, n - k - V.shape[1] - 1)[1])
-    joint = bartlett(canonical_correlations(moments, "g", "X"), n, p, k)[2]
+    joint = bartlett(canonical_correlations(moments, "g", "X"), n, V.shape[1], k)[2]
     return {
         "y on G": min(1.0, outcomes * float(np.nanmin([1.0, *alone]))),
         "y on G given X": min(1.0, outcomes * float(np.nanmin([1.0, *given]))),
@@ -147,9 +148,9 @@ def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
 
 def relevance_pvalue(moments: Moments, n_draws: int = 1) -> float:
     """P-value of the joint test that G does not move the mean of GX."""
-    k = _whitened(moments.second("g", "g")).shape[1]
+    k, p = (_whitened(moments.second(name, name)).shape[1] for name in "gx")
     correlations = canonical_correlations(moments, "g", "x")
-    return bartlett(correlations, _points(moments, n_draws), moments.layout.features, k)[2]
+    return bartlett(correlations, _points(moments, n_draws), p, k)[2]
 
 
 # ---------------------------------------------------------------------- assembling
@@ -171,7 +172,7 @@ def _relevance(moments: Moments, n: int, names: list[str]) -> pd.DataFrame:
 def _canonical(moments: Moments, n: int) -> pd.DataFrame:
     import pandas as pd
 
-    k, p = _whitened(moments.second("g", "g")).shape[1], moments.layout.features
+    k, p = (_whitened(moments.second(name, name)).shape[1] for name in "gx")
     correlations = canonical_correlations(moments, "g", "x")
     rows = [bartlett(correlations, n, p, k, rank) for rank in range(len(correlations))]
     frame = pd.DataFrame(rows, columns=["statistic", "df", "pvalue"])
