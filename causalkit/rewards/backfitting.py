@@ -30,6 +30,7 @@ __all__ = [
     "backfit_cross_fitted",
     "backfit_rounds",
     "is_nonlinear",
+    "reward_maker",
     "with_nonlinear_reward",
 ]
 
@@ -110,7 +111,9 @@ def is_nonlinear(final_model: Any) -> bool:
     return final_model is not None and not isinstance(final_model, PairwiseRewardModel)
 
 
-def _reward_maker(estimator: Any, seed: int) -> Callable[[], Any]:
+def reward_maker(estimator: Any, seed: int) -> Callable[[], Any]:
+    """Unfitted copies of the final model, seeded where the user left the seed open."""
+
     def make() -> Any:
         model = clone(estimator.final_model)
         parameters = model.get_params()
@@ -144,7 +147,7 @@ def _fold_confounder_effect(
     y = rows.y[train]
     residual = y - out_of_fold(outcome, C_outcome, y)
     done = backfit_rounds(
-        _reward_maker(estimator, seed + fold),
+        reward_maker(estimator, seed + fold),
         rows.X[train],
         residual,
         lambda values: out_of_fold(conditional, C_conditional, values),
@@ -186,7 +189,7 @@ def with_nonlinear_reward(
     effect_rows = effect - rows.mean(effect)
     adjusted = rows.y - effect_rows
     keywords = {} if rows.weight is None else {"sample_weight": rows.weight}
-    final = _reward_maker(estimator, int(estimator._seed))().fit(rows.X, adjusted, **keywords)
+    final = reward_maker(estimator, int(estimator._seed))().fit(rows.X, adjusted, **keywords)
     fitted = np.asarray(final.predict(rows.X), dtype=np.float64).reshape(-1)
     new_effect = parts.effect
     if hasattr(new_effect, "outcome_model") and new_effect.treatment_model is not None and rows.confounders is not None:

@@ -29,6 +29,8 @@ from causalkit.validation import check_choice, check_integer, check_sample_weigh
 if TYPE_CHECKING:
     import pandas as pd
 
+    from causalkit.validation import Groups
+
 __all__ = ["RewardDeconfounder"]
 
 Array = NDArray[np.float64]
@@ -185,20 +187,27 @@ class RewardDeconfounder(BaseEstimator):
 
     def _covariance_matrix(self, parts: RewardParts) -> Array:
         kind = self._covariance_kind()
-        if parts.influence is None:
-            found = [fit.covariance(kind, self._groups, degrees=parts.absorbs) for fit in parts.fits]
-            if len(found) == 1:
-                return found[0]
+        if parts.within is not None:
+            return parts.within.covariance(kind, self._groups)
+        if parts.influence is None and len(parts.fits) == 1:
+            return parts.fits[0].covariance(kind, self._groups)
         return self.inference().cov
 
     def _covariance_kind(self) -> str:
-        if self.covariance == "cluster" and self._groups is None:
+        return self._kind(self._groups)
+
+    def _kind(self, groups: Groups | None) -> str:
+        if self.covariance == "cluster" and groups is None:
             raise ValueError('covariance="cluster" needs groups: pass groups= to fit, or covariance="HC0".')
         if self.covariance != "auto":
             return self.covariance
-        if self._groups is not None:
+        if groups is not None:
             return "cluster"
         return "HC1" if self.method in _ABSORBING else "HC0"
+
+    def _kind_for(self, rows: LoggedRows) -> tuple[str, Groups | None]:
+        """Kind of covariance of a fit to these rows, and its clusters."""
+        return self._kind(rows.groups), rows.groups
 
     def _support_radius(self, rows: LoggedRows) -> float:
         """99.9 % quantile of the Mahalanobis distances of the training rows."""
@@ -361,7 +370,7 @@ class RewardDeconfounder(BaseEstimator):
         estimate = self.coef_ @ directions
         n = len(parts.residuals)
         if kind == "homoskedastic" and parts.influence is None:
-            cov = np.mean([fit.covariance(kind) for fit in parts.fits], axis=0)
+            cov = self.covariance_
             return InferenceResult(
                 estimate=estimate,
                 cov=directions.T @ cov @ directions,
@@ -378,10 +387,12 @@ class RewardDeconfounder(BaseEstimator):
         """Influence values of combinations of the coefficients, finite-sample factors included."""
         parts, kind = self._parts, self._covariance_kind()
         scale = 1.0
-        if parts.absorbs or kind == "HC1":
+        if parts.within is not None:
+            scale = float(np.sqrt(parts.within.finite_sample_factor(kind, self._groups)))
+        elif kind == "HC1":
             scale = float(np.sqrt(len(parts.residuals) / parts.degrees_of_freedom))
-        if kind == "cluster" and self._groups is not None:
-            scale *= float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
+        elif kind == "cluster" and self._groups is not None:
+            scale = float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
         if parts.influence is not None:
             return np.asarray(parts.influence @ directions * scale)
         if len(parts.fits) == 1:

@@ -140,7 +140,7 @@ class OrthogonalFit:
             out[part] = (self.features[part].astype(np.float64) @ right) * residuals[part, None]
         return out
 
-    def covariance(self, kind: str, groups: Groups | None = None, degrees: bool = False) -> Array:
+    def covariance(self, kind: str, groups: Groups | None = None) -> Array:
         """Sandwich covariance of θ̂, shape (p, p), accumulated over chunks of rows.
 
         Parameters
@@ -149,8 +149,6 @@ class OrthogonalFit:
             "homoskedastic" is σ̂²J⁻¹/n.
         groups : Groups, optional
             For "cluster": scores are summed within them, times G/(G - 1).
-        degrees : bool, default=False
-            Multiply the influence values by √(n/(n - d - p)), which "HC1" does as well.
         """
         inverse = np.linalg.inv(self.jacobian)
         n = self.n
@@ -165,7 +163,7 @@ class OrthogonalFit:
             meat = sums.T @ sums * (groups.n_groups / (groups.n_groups - 1))
         else:
             meat = gram(self.features, scores**2)
-        factor = n / self.degrees_of_freedom if degrees or kind == "HC1" else 1.0
+        factor = n / self.degrees_of_freedom if kind == "HC1" else 1.0
         return np.asarray(inverse @ (meat * (factor / n**2)) @ inverse)
 
 

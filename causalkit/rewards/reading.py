@@ -96,7 +96,9 @@ def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
     array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
-        raise ValueError(f"encoder returned NaN or infinity for {int(bad.sum())} texts (first: row {int(np.argmax(bad))}).")
+        raise ValueError(
+            f"encoder returned NaN or infinity for {int(bad.sum())} texts (first: row {int(np.argmax(bad))})."
+        )
     return array
 
 
@@ -162,13 +164,25 @@ def read_log(
     targets = None
     if target_confounders is not None and coded is not None:
         targets = coded.of_new(confounder_frame(target_confounders, None, "target_confounders"))
-    Z, z_names = (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
+    Z, z_names = (
+        (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
+    )
     names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
     names = names or [f"x{j}" for j in range(features.shape[1])]
     mean = np.average(features, axis=0, weights=weight).astype(np.float64)
     moment = gram(features, weight, centre=mean) / n_rows
     rows = LoggedRows(
-        features, outcome, coded, weight, check_groups(groups, n_rows, like="X"), names, Z, z_names, targets, mean, moment
+        features,
+        outcome,
+        coded,
+        weight,
+        check_groups(groups, n_rows, like="X"),
+        names,
+        Z,
+        z_names,
+        targets,
+        mean,
+        moment,
     )
     return rows, frame
 

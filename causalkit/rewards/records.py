@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from causalkit.rewards.confounders import Confounders
     from causalkit.rewards.effects import ConfounderEffect
+    from causalkit.rewards.fixed_effects import WithinFit
     from causalkit.rewards.orthogonal import OrthogonalFit
     from causalkit.validation import Groups
 
@@ -126,8 +127,8 @@ class RewardParts:
         Rows that bear on θ̂.
     second_moment : ndarray, shape (p, p)
         Σ_U, covariance of the features given the confounders.
-    absorbs : bool
-        Whether covariances carry the absorbed degrees of freedom.
+    within : WithinFit or None
+        The regression within levels, whose covariances carry the absorbed degrees of freedom.
     n_absorbed : int
         Absorbed rank.
     penalty : float
@@ -147,7 +148,7 @@ class RewardParts:
     degrees_of_freedom: int
     informative: NDArray[np.bool_]
     second_moment: Array
-    absorbs: bool = False
+    within: WithinFit | None = None
     n_absorbed: int = 0
     penalty: float = 0.0
     extras: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,273 @@
+"""Methods with levels: fixed effects, shrunk (mixed) effects, and effects around a line in the mean texts (Mundlak)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.exceptions import MethodNotApplicableError, UnseenLevelError
+from causalkit.rewards.absorption import absorb
+from causalkit.rewards.backfitting import backfit_rounds, is_nonlinear, reward_maker, with_nonlinear_reward
+from causalkit.rewards.baselines import choose_penalty
+from causalkit.rewards.confounders import Confounders
+from causalkit.rewards.fixed_effects import WithinFit, within_fit
+from causalkit.rewards.level_effects import LevelEffects, leave_one_out_residuals, level_effects
+from causalkit.rewards.nuisances import ConfounderBasis
+from causalkit.rewards.orthogonal import times
+from causalkit.rewards.records import LoggedRows, RewardParts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["LevelEffect", "fixed_effects_parts"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LevelEffect:
+    """ĝ(c) = Σ_f α̂_f(level) + γ̂'b(numeric).
+
+    Attributes
+    ----------
+    values : list of ndarray, shape (G,)
+        Effects of the levels of each factor.
+    errors : ndarray, shape (G,), or None
+        Standard errors, one factor only.
+    sets : list of ndarray of int, shape (G,)
+        Connected set of each level; effects are comparable within a set only.
+    basis : ConfounderBasis or None
+        Of the numeric confounders.
+    gamma : ndarray, shape (q,)
+        Their coefficients.
+    centre : float
+        Training mean of ĝ.
+    prior : float
+        Effect of an unseen level.
+    prior_error : float
+        Its standard error.
+    prior_slopes : ndarray, shape (p,), or None
+        For "mundlak": an unseen level is expected at ``prior`` + slopes'(mean features of its rows).
+    within : WithinFit
+        The fit, for the score.
+    """
+
+    values: list[Array]
+    errors: Array | None
+    sets: list[NDArray[np.intp]]
+    basis: ConfounderBasis | None
+    gamma: Array
+    centre: float
+    prior: float
+    prior_error: float
+    prior_slopes: Array | None
+    numeric_slopes: Array
+    outcome_slopes: Array
+
+    def value(self, new: Confounders) -> Array:
+        """Effects less their training mean; unseen levels at the prior."""
+        total = self._numeric(new) - self.centre
+        sets = []
+        for values, codes, labels in zip(self.values, (f.codes for f in new.factors), self.sets, strict=True):
+            total = total + np.where(codes >= 0, values[codes], self.prior)
+            sets.append(np.where(codes >= 0, labels[codes], -1))
+        for other in sets[1:]:
+            mixed = (other != sets[0]) & (other >= 0) & (sets[0] >= 0)
+            if mixed.any():
+                i = int(np.argmax(mixed))
+                raise UnseenLevelError(
+                    f"row {i} combines levels of connected sets {sets[0][i]} and {other[i]}, whose effects are not "
+                    f"comparable ({int(mixed.sum())} such rows): no row of the fit linked them. Drop these rows, or use "
+                    "one factor."
+                )
+        return total
+
+    def value_at(self, X: NDArray[np.floating], new: Confounders) -> Array:
+        """Effects with unseen levels at the prior for the mean features of their rows."""
+        total = self.value(new)
+        unseen = new.factors[0].codes < 0
+        if self.prior_slopes is None or not unseen.any():
+            return total
+        # Rows of one unseen label share a code of -1; the label itself is not kept, so their features are averaged.
+        total[unseen] += float(np.mean(X[unseen].astype(np.float64), axis=0) @ self.prior_slopes)
+        return total
+
+    def _numeric(self, new: Confounders) -> Array:
+        if self.basis is None:
+            return np.zeros(new.n)
+        return self.basis.transform(new.matrix()) @ self.gamma
+
+    def std_error(self, new: Confounders, covariance: Array, residual_variance: float) -> tuple[Array, bool]:
+        """Errors of the levels; with numeric confounders beside them a lower bound."""
+        if self.errors is None:
+            raise MethodNotApplicableError(
+                "standard errors of crossed level effects have no closed form: use one factor, or their interaction "
+                "through interactions=."
+            )
+        codes = new.factors[0].codes
+        return np.where(codes >= 0, self.errors[codes], self.prior_error), self.basis is None
+
+    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+        """Features and outcome demeaned within the levels of these rows."""
+        absorption = absorb(new.factors)
+        left, target = absorption.residualise(X), absorption.residualise(y)
+        if self.basis is not None:
+            W = absorption.residualise(self.basis.transform(new.matrix()))
+            left = (left - W @ self.numeric_slopes).astype(left.dtype, copy=False)
+            target = target - W @ self.outcome_slopes
+        return left, target
+
+
+def require_factors(rows: LoggedRows, method: str, single: bool) -> Confounders:
+    """Refuse confounders that the method cannot use."""
+    confounders = rows.confounders
+    if confounders is None or not confounders.factors:
+        raise ValueError(
+            f'method="{method}" needs a categorical confounder, and all of them are numeric: use '
+            'method="partially_linear", or name coded columns in `categorical`.'
+        )
+    if single and len(confounders.factors) > 1:
+        names = [f.name for f in confounders.factors]
+        raise ValueError(
+            f'method="{method}" needs exactly one factor; got {names}: join them with interactions=[tuple of names], or '
+            "choose one."
+        )
+    return confounders
+
+
+def numeric_basis(confounders: Confounders) -> tuple[ConfounderBasis | None, Array | None]:
+    """Spline columns of the numeric confounders beside the factors."""
+    if not confounders.roles.numeric:
+        return None, None
+    basis = ConfounderBasis(confounders.roles, ()).fit(confounders.matrix())
+    return basis, basis.transform(confounders.matrix())
+
+
+def fit_within(estimator: Any, rows: LoggedRows) -> tuple[WithinFit, ConfounderBasis | None, Array | None]:
+    """The within regression of a method with levels."""
+    confounders = require_factors(rows, estimator.method, single=estimator.method != "fixed_effects")
+    absorption = absorb(confounders.factors, rows.weight)
+    basis, W = numeric_basis(confounders)
+    penalty = 0.0 if isinstance(estimator.penalty, str) else float(estimator.penalty)
+    options: dict[str, Any] = {"names": rows.names, "feature_moment": rows.feature_moment}
+    if isinstance(estimator.penalty, str):
+        plain = within_fit(rows.X, rows.y, W, absorption, penalty=1e-8 * rows.n, **options)
+        target = plain.residuals + times(plain.residual_features, plain.coef)
+        penalty = choose_penalty(estimator, plain.residual_features, target, absorption.weight)
+    return within_fit(rows.X, rows.y, W, absorption, penalty=penalty, **options), basis, W
+
+
+def fixed_effects_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
+    """θ̂ within levels, effects of the levels, R̂ = r̂(X) + ê."""
+    within, basis, W = fit_within(estimator, rows)
+    kind, groups = estimator._kind_for(rows)
+    levels = level_effects(within, rows.X, rows.y, W, covariance=within.covariance(kind, groups))
+    residuals = leave_one_out_residuals(within) if estimator.leave_one_out else within.residuals
+    errors = None if levels.standard_errors is None else levels.standard_errors[0]
+    frame = level_frame(rows, levels, levels.effects, errors, None)
+    parts = assemble(rows, within, basis, levels, residuals, values=levels.effects, errors=errors, frame=frame)
+    if not is_nonlinear(estimator.final_model):
+        return parts
+    absorption = within.absorption
+
+    def smooth(values: Array) -> Array:
+        left = absorption.residualise(values)
+        if W is not None:
+            kept = absorption.residualise(W)
+            left = left - kept @ (within.numeric.inverse @ (kept.T @ left))
+        return values - left
+
+    # The regression on C is a projection here, so that it is taken in sample.
+    target = rows.y - smooth(rows.y)
+    done = backfit_rounds(
+        reward_maker(estimator, int(estimator._seed)),
+        rows.X,
+        target,
+        smooth,
+        scale=float(rows.y.std()),
+        weight=rows.weight,
+    )
+    return with_nonlinear_reward(estimator, rows, parts, rows.y - target - done.conditional, done.n_rounds, done.change)
+
+
+def assemble(
+    rows: LoggedRows,
+    within: WithinFit,
+    basis: ConfounderBasis | None,
+    levels: LevelEffects,
+    residuals: Array,
+    *,
+    values: list[Array],
+    errors: Array | None,
+    frame: pd.DataFrame,
+    prior: float = float("nan"),
+    prior_error: float = float("nan"),
+    prior_slopes: Array | None = None,
+    adjusted: Array | None = None,
+    extras: dict[str, Any] | None = None,
+) -> RewardParts:
+    """Parts of a method with levels from its within fit and its level effects."""
+    coef = within.coef
+    if adjusted is None:
+        adjusted = rows.mean(rows.y) + times(rows.X, coef) - float(rows.feature_mean @ coef) + residuals
+        adjusted = adjusted - rows.mean(adjusted) + rows.mean(rows.y)
+    confounders = require_factors(rows, "fixed_effects", single=False)
+    plain = np.zeros(rows.n) if basis is None else basis.transform(confounders.matrix()) @ within.gamma
+    for effects, factor in zip(values, confounders.factors, strict=True):
+        plain = plain + effects[factor.codes]
+    effect = LevelEffect(
+        values=values,
+        errors=errors,
+        sets=levels.connected_sets,
+        basis=basis,
+        gamma=within.gamma,
+        centre=float(rows.mean(plain)),
+        prior=prior,
+        prior_error=prior_error,
+        prior_slopes=prior_slopes,
+        numeric_slopes=within.numeric.feature_slopes,
+        outcome_slopes=within.numeric.outcome_slopes,
+    )
+    return RewardParts(
+        coef=coef,
+        adjusted=adjusted,
+        effect_rows=rows.y - adjusted,
+        effect=effect,
+        fits=[within.orthogonal],
+        residuals=within.residuals,
+        residual_variance=within.sigma2,
+        degrees_of_freedom=within.degrees_of_freedom,
+        informative=within.absorption.informative_rows,
+        second_moment=within.orthogonal.second_moment,
+        within=within,
+        n_absorbed=within.n_absorbed,
+        penalty=within.orthogonal.penalty,
+        extras={"level_effects_": frame, **(extras or {})},
+    )
+
+
+def level_frame(
+    rows: LoggedRows, levels: LevelEffects, values: list[Array], errors: Array | None, shrinkage: Array | None
+) -> pd.DataFrame:
+    """Frame of level effects: factor, level, n, effect, se, shrinkage, connected_set."""
+    import pandas as pd
+
+    frames = []
+    for k, factor in enumerate([] if rows.confounders is None else rows.confounders.factors):
+        frames.append(
+            pd.DataFrame(
+                {
+                    "factor": factor.name,
+                    "level": pd.Series(list(factor.levels), dtype=object),
+                    "n": levels.counts[k],
+                    "effect": values[k],
+                    "se": np.nan if errors is None else errors,
+                    "shrinkage": np.nan if shrinkage is None else shrinkage,
+                    "connected_set": levels.connected_sets[k],
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
