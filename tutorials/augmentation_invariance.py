@@ -268,7 +268,8 @@ for limit in (0.3, 0.8, 0.95):
 # A limit below the true share is wrong, and so are its bounds. The step from a limit to an interval is arithmetic; the
 # limit is a judgement that only you can make.
 
-display = AugmentationDiagnosticsDisplay.from_estimator(model)
+figure, axes = plt.subplots(3, figsize=(6.4, 10.5), layout="constrained")
+display = AugmentationDiagnosticsDisplay.from_estimator(model, ax=axes)
 
 # %%
 # *What not to conclude:* none of this tests the invariance. Synthetic G is independent of y whatever the effect is.

@@ -144,7 +144,7 @@ class AugmentationDiagnosticsDisplay:
         draw = {"relevance": self._draw_relevance, "moved": self._draw_moved, "breakdown": self._draw_breakdown}
         absent = {"relevance": self.relevance is None, "moved": False, "breakdown": self.curve is None}
         self.panels_ = tuple(name for name in draw if not absent[name])
-        self.axes_ = panels_of(ax, len(self.panels_), (4.2 * len(self.panels_), 3.8))
+        self.axes_ = panels_of(ax, len(self.panels_), (3.7 * len(self.panels_), 3.6))
         self.figure_ = self.axes_[0].figure
         for panel, name in zip(self.axes_, self.panels_, strict=True):
             draw[name](panel)
