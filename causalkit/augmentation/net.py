@@ -121,7 +121,9 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
     ConvergenceWarning
         ``max_epochs`` reached while the loss was still falling.
     WeakInstrumentWarning
-        Constant or collinear parameters or instruments.
+        Constant or collinear parameters or instruments; a moment penalty on parameters that move no mean.
+    LeakageWarning
+        Parameters that were given, or drawn by a plain function, and depend on the outcome or the features.
 
     Notes
     -----
@@ -238,7 +240,7 @@ class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, BaseEstimator):
 
     Warns
     -----
-    ConvergenceWarning, WeakInstrumentWarning
+    ConvergenceWarning, WeakInstrumentWarning, LeakageWarning
         As for :class:`IVLikeNetRegressor`.
 
     References
@@ -301,7 +303,7 @@ class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, BaseEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class, {self.classes_.tolist()[0]!r}: expected at least two classes among the rows of positive "
-                "weight. Pass rows of every class."
+                f"y holds one class, {self.classes_.tolist()[0]!r}: expected at least two classes among the rows of "
+                "positive weight. Pass rows of every class."
             )
         return Targets(np.asarray(codes, dtype=np.int64), len(self.classes_), None)

@@ -13,6 +13,7 @@ from causalkit.augmentation.arguments import Variation, require_parameters
 from causalkit.augmentation.draws import augment, augmentation_name
 from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.net_objective import MOMENT_PENALTIES, NetObjective
+from causalkit.augmentation.net_warnings import parameter_moments, warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.nn.device import import_torch
 
@@ -155,6 +156,12 @@ class Targets:
     n_outputs: int
     scaling: Scaling | None
 
+    def columns(self) -> Array:
+        """Outcomes (n, t), or the indicators of all classes but the first."""
+        if self.values.ndim == 2:
+            return self.values
+        return np.eye(self.n_outputs)[self.values][:, 1:]
+
 
 class NetObjectives:
     """Objectives of the training and of the validation rows, on the device, in single precision."""
@@ -179,6 +186,10 @@ class NetObjectives:
             both = np.concatenate([pairs.X[training], moved[training, 0]])
             self.scaling = fit_scaling(both, np.tile(pairs.weight[training], 2))
         directions = self._directions(pairs, parameters, training, warn=True)
+        if parameters is not None and pairs.variation.kind == "augmentation":
+            moments = parameter_moments(pairs.X, moved, parameters, targets.columns(), pairs.weight)
+            penalty = pairs.variation.penalty
+            warn_of_parameters(moments, moved.shape[1], penalty=penalty, augmentation=pairs.augmentation)
 
         def objective(rows: NDArray[np.intp], redraw: Any) -> NetObjective:
             made = NetObjective(

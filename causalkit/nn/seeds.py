@@ -58,5 +58,8 @@ def global_seed(seed: int, device: Any) -> Iterator[None]:
     torch = import_torch()
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # torch.manual_seed would also seed the devices that are not put back.
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
         yield

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from causalkit.augmentation.augmenters import AdditiveNoise
@@ -19,21 +18,16 @@ from causalkit.augmentation.net import IVLikeNetClassifier, IVLikeNetRegressor
 from causalkit.augmentation.net_objective import NetObjective, loss_shares, moment_product, pair_statistic
 from causalkit.augmentation.net_pairs import fit_scaling, whiten
 from causalkit.exceptions import (
-    AugmentationError,
-    ConvergenceWarning,
-    MethodNotApplicableError,
     PersistenceError,
-    UnderIdentifiedError,
-    WeakInstrumentWarning,
 )
-from causalkit.nn import DeviceUnavailableError, make_mlp, torch_generator
+from causalkit.nn import make_mlp, torch_generator
 from causalkit.persistence import load, save
+from tests.augmentation.net_designs import QUICK, OwnNetwork, linear_design, shift_second
 
 torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-QUICK = {"hidden_layer_sizes": (8,), "max_epochs": 5, "batch_size": 32, "random_state": 0}
 EXACT = {
     "hidden_layer_sizes": (),
     "early_stopping": False,
@@ -43,21 +37,6 @@ EXACT = {
     "patience": 100,
     "random_state": 0,
 }
-
-
-def _linear_design(n=400, seed=0):
-    """Confounded linear data, one direction moved by the augmentation with mean G."""
-    rng = np.random.default_rng(seed)
-    C, G = rng.standard_normal(n), rng.standard_normal((n, 2))
-    X = rng.standard_normal((n, 3)) * [1.0, 2.0, 0.5] + C[:, None] * [0.5, 1.0, 0.0] + [3.0, 0.0, -1.0]
-    y = X @ [1.0, 0.0, -2.0] + 2 * C + 0.3 * rng.standard_normal(n) + 5
-    GX = X + G @ np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.2]]) + 0.5 * rng.standard_normal(n)[:, None] * [0.0, 1.0, 0.0]
-    return X, y, GX, G
-
-
-def _shift(X, rng):
-    G = rng.standard_normal((len(X), 1))
-    return X + G * (np.arange(X.shape[1]) == 1), G
 
 
 def _number(tensor):
@@ -263,7 +242,7 @@ def _coefficients(net, p=3):
     [("pointwise", 0.1), ("pointwise", 2.0), ("paired", 0.1), ("projected", 0.1), ("pointwise", np.inf)],
 )
 def test_without_hidden_layer_it_is_the_linear_estimator(penalty, alpha):
-    X, y, GX, G = _linear_design()
+    X, y, GX, G = linear_design()
     net = IVLikeNetRegressor(alpha=alpha, penalty=penalty, **EXACT)
     net.fit(X, y, augmented=GX, augmentation_parameters=G)
     coef, intercept = _closed_form(penalty, X, y, GX, G, alpha)
@@ -277,7 +256,7 @@ def test_without_hidden_layer_it_is_the_linear_estimator(penalty, alpha):
 
 
 def test_without_hidden_layer_instruments_give_the_k_class_estimator():
-    X, y, _, _ = _linear_design()
+    X, y, _, _ = linear_design()
     rng = np.random.default_rng(1)
     Z = rng.standard_normal((400, 3))
     X = X + Z @ rng.standard_normal((3, 3))
@@ -287,7 +266,7 @@ def test_without_hidden_layer_instruments_give_the_k_class_estimator():
 
 
 def test_batches_of_a_moment_penalty_reach_the_same_coefficients():
-    X, y, GX, G = _linear_design(n=2000)
+    X, y, GX, G = linear_design(n=2000)
     net = IVLikeNetRegressor(
         penalty="projected", **{**EXACT, "batch_size": 200, "learning_rate": 0.003, "max_epochs": 150}
     )
@@ -297,7 +276,7 @@ def test_batches_of_a_moment_penalty_reach_the_same_coefficients():
 
 def test_several_draws_are_averaged():
     """Two draws per row = the linear estimator on the rows taken twice."""
-    X, y, GX, G = _linear_design()
+    X, y, GX, G = linear_design()
     both, parameters = np.stack([GX, 2 * X - GX], axis=1), np.stack([G, -G], axis=1)
     net = IVLikeNetRegressor(penalty="paired", **EXACT).fit(X, y, augmented=both, augmentation_parameters=parameters)
     twice = [np.concatenate(v) for v in [(X, X), (y, y), (GX, 2 * X - GX), (G, -G)]]
@@ -305,7 +284,7 @@ def test_several_draws_are_averaged():
 
 
 def test_sample_weights_enter_both_terms():
-    X, y, GX, G = _linear_design()
+    X, y, GX, G = linear_design()
     weight = np.where(X[:, 1] > 0, 3.0, 0.5)
     weight[:20] = 0.0
     net = IVLikeNetRegressor(penalty="paired", **EXACT)
@@ -316,7 +295,7 @@ def test_sample_weights_enter_both_terms():
 
 
 def test_outcomes_of_any_unit_and_number():
-    X, y, GX, _ = _linear_design()
+    X, y, GX, _ = linear_design()
     both = np.column_stack([1000 * y, X[:, 0] - 7])
     net = IVLikeNetRegressor(**EXACT).fit(X, both, augmented=GX)
     assert net.predict(X).shape == (400, 2)
@@ -330,11 +309,11 @@ def test_outcomes_of_any_unit_and_number():
 
 
 def test_every_epoch_has_draws_of_its_own():
-    X, y, _, _ = _linear_design(n=60)
+    X, y, _, _ = linear_design(n=60)
     calls: list[np.ndarray] = []
 
     def augmentation(X, rng):
-        moved, _ = _shift(X, rng)
+        moved, _ = shift_second(X, rng)
         calls.append(moved - X)
         return moved
 
@@ -347,7 +326,7 @@ def test_every_epoch_has_draws_of_its_own():
 
 def test_draws_reach_the_population_estimator():
     """AdditiveNoise on column 1: h = (αA + B)⁻¹αa with A = Cov(X) + e₁e₁'s², B = e₁e₁'s² in the limit of draws."""
-    X, y, _, _ = _linear_design()
+    X, y, _, _ = linear_design()
     net = IVLikeNetRegressor(
         alpha=0.5,
         augmentation=AdditiveNoise(scale=1.5, columns=[1]),
@@ -359,7 +338,7 @@ def test_draws_reach_the_population_estimator():
 
 
 def test_without_variation_it_is_an_ordinary_network():
-    X, y, _, _ = _linear_design()
+    X, y, _, _ = linear_design()
     net = IVLikeNetRegressor(**EXACT).fit(X, y)
     expected = np.linalg.lstsq(np.column_stack([X, np.ones(400)]), y, rcond=None)[0]
     np.testing.assert_allclose(_coefficients(net)[0], expected[:3], atol=5e-3)
@@ -394,7 +373,7 @@ def test_nonlinear_effect_is_recovered():
         ("inf", np.inf, {"augmented": GX}),
         (".1", 0.1, {"augmented": GX}),
     ]:
-        net = IVLikeNetRegressor(alpha=alpha, random_state=0, max_epochs=120).fit(X, y, **params)
+        net = IVLikeNetRegressor(alpha=alpha, batch_size=256, max_epochs=60, random_state=0).fit(X, y, **params)
         errors[name] = np.var(net.predict(X_test) - f_test) / np.var(f_test)
     assert 0.85 < errors["ERM"] < 0.95
     assert 0.22 < errors["inf"] < 0.32
@@ -477,14 +456,14 @@ def _flat_state(net):
 
 
 def test_a_seed_repeats_and_nothing_global_moves():
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads = torch.get_num_threads()
     states = []
     for seed, n_threads in [(0, 1), (0, 2), (1, 1)]:
         torch.set_num_threads(n_threads)
         try:
-            net = IVLikeNetRegressor(augmentation=_shift, **{**QUICK, "random_state": seed}).fit(X, y)
+            net = IVLikeNetRegressor(augmentation=shift_second, **{**QUICK, "random_state": seed}).fit(X, y)
         finally:
             torch.set_num_threads(threads)
         states.append(_flat_state(net))
@@ -495,14 +474,14 @@ def test_a_seed_repeats_and_nothing_global_moves():
 
 
 def test_a_row_is_predicted_alike_whatever_surrounds_it():
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     net = IVLikeNetRegressor(**QUICK).fit(X, y)
     np.testing.assert_allclose(net.predict(X[3:4]), net.predict(X)[3:4], rtol=1e-12)
 
 
 @pytest.mark.parametrize("make", [IVLikeNetRegressor, IVLikeNetClassifier])
 def test_pickled_and_saved_networks_predict_the_same(make, tmp_path):
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     target = y if make is IVLikeNetRegressor else (y > y.mean()).astype(int)
     augmentation = AdditiveNoise(columns=[1])
     frame = pd.DataFrame(X, columns=list("abc"))
@@ -515,7 +494,7 @@ def test_pickled_and_saved_networks_predict_the_same(make, tmp_path):
 
 
 def test_a_loaded_network_needs_no_torch(tmp_path):
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     net = IVLikeNetRegressor(**QUICK).fit(X, y)
     save(net, tmp_path / "net.causalkit")
     code = (
@@ -527,27 +506,10 @@ def test_a_loaded_network_needs_no_torch(tmp_path):
     assert float(done.stdout) == pytest.approx(float(net.predict(np.ones((1, 3)))[0]), rel=1e-12)
 
 
-class _Own(torch.nn.Module):
-    """A network from outside, with dropout and batch normalisation."""
-
-    def __init__(self, n_features=3, n_outputs=1):
-        super().__init__()
-        self.body = torch.nn.Sequential(
-            torch.nn.Linear(n_features, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Dropout(0.2)
-        )
-        self.head = torch.nn.Linear(8, n_outputs)
-        self.first_rows = None
-
-    def forward(self, x):
-        if self.first_rows is None:
-            self.first_rows = x.detach().clone()
-        return self.head(self.body(x))
-
-
 def test_own_module_by_class_and_by_instance(tmp_path):
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     before = torch.get_rng_state()
-    nets = [IVLikeNetRegressor(module=_Own, augmentation=_shift, **QUICK).fit(X, y) for _ in range(2)]
+    nets = [IVLikeNetRegressor(module=OwnNetwork, augmentation=shift_second, **QUICK).fit(X, y) for _ in range(2)]
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(nets[0].predict(X), nets[1].predict(X))
     assert not hasattr(nets[0], "weights_")
@@ -557,21 +519,21 @@ def test_own_module_by_class_and_by_instance(tmp_path):
     again = pickle.loads(pickle.dumps(nets[0]))
     assert np.array_equal(again.predict(X), nets[0].predict(X))
     with pytest.raises(PersistenceError, match=r"module_? is a torch object|callable"):
-        save(IVLikeNetRegressor(module=_Own(), **QUICK).fit(X, y), tmp_path / "own")
-    start = _Own()
+        save(IVLikeNetRegressor(module=OwnNetwork(), **QUICK).fit(X, y), tmp_path / "own")
+    start = OwnNetwork()
     kept = copy.deepcopy(start.state_dict())
     IVLikeNetRegressor(module=start, **QUICK).fit(X, y)
     assert all(torch.equal(kept[name], value) for name, value in start.state_dict().items())
 
 
 def test_own_classifier_gives_logits():
-    X, y, _, _ = _linear_design(n=100)
-    net = IVLikeNetClassifier(module=_Own, **QUICK).fit(X, np.digitize(y, np.quantile(y, [0.3, 0.6])))
+    X, y, _, _ = linear_design(n=100)
+    net = IVLikeNetClassifier(module=OwnNetwork, **QUICK).fit(X, np.digitize(y, np.quantile(y, [0.3, 0.6])))
     assert net.predict_proba(X).shape == (100, 3)
 
 
 def test_an_interrupt_leaves_nothing_half_fitted():
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     calls = {"left": 3}
 
     def augmentation(X, rng):
@@ -595,7 +557,7 @@ def test_an_interrupt_leaves_nothing_half_fitted():
 
 
 def test_progress_line_names_the_estimator(capsys):
-    X, y, _, _ = _linear_design(n=60)
+    X, y, _, _ = linear_design(n=60)
     IVLikeNetRegressor(verbose=1, **QUICK).fit(X, y)
     out, err = capsys.readouterr()
     assert (out, "IVLikeNetRegressor [" in err) == ("", True)
@@ -604,7 +566,7 @@ def test_progress_line_names_the_estimator(capsys):
 def test_groups_stay_on_one_side(monkeypatch):
     from causalkit.augmentation import net_fit
 
-    X, y, _, _ = _linear_design(n=100)
+    X, y, _, _ = linear_design(n=100)
     groups = np.repeat([f"g{j}" for j in range(10)], 10)
     seen = []
     original = net_fit.validation_split
@@ -624,7 +586,7 @@ def test_fit_arguments_are_routed():
     from sklearn import config_context
     from sklearn.model_selection import cross_validate
 
-    X, y, GX, _ = _linear_design(n=90)
+    X, y, GX, _ = linear_design(n=90)
     with config_context(enable_metadata_routing=True):
         net = IVLikeNetRegressor(**QUICK).set_fit_request(augmented=True)
         result = cross_validate(net, X, y, params={"augmented": GX}, cv=2, return_estimator=True)
@@ -633,118 +595,12 @@ def test_fit_arguments_are_routed():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("module", [None, _Own])
+@pytest.mark.parametrize("module", [None, OwnNetwork])
 def test_same_code_on_the_gpu(module):
-    X, y, _, _ = _linear_design(n=300)
-    options = {**QUICK, "max_epochs": 3, "module": module, "augmentation": _shift}
+    X, y, _, _ = linear_design(n=300)
+    options = {**QUICK, "max_epochs": 3, "module": module, "augmentation": shift_second}
     nets = [IVLikeNetRegressor(device=device, **options).fit(X, y) for device in ("cpu", "cuda")]
     assert [net.device_ for net in nets] == ["cpu", "cuda"]
     if module is None:  # dropout draws differ between devices
         np.testing.assert_allclose(nets[1].predict(X), nets[0].predict(X), rtol=1e-3, atol=1e-2)
     assert np.array_equal(pickle.loads(pickle.dumps(nets[1])).predict(X), nets[1].predict(X))
-
-
-# ---------------------------------------------------------------------- failures
-
-
-@pytest.mark.parametrize(
-    ("alpha", "error", "words"),
-    [
-        (0, MethodNotApplicableError, r"alpha=0 leaves a network without a data term.*IVLikeRegressor\(alpha=0\)"),
-        (-1.0, ValueError, r"alpha must be in \[0, inf\].*LIML-type values are k-class"),
-        (np.nan, ValueError, r"alpha must be in \[0, inf\]"),
-        ("small", ValueError, r"alpha must be in \[0, inf\]"),
-        (True, ValueError, r"alpha must be in \[0, inf\]"),
-    ],
-)
-def test_bad_alpha(alpha, error, words):
-    X, y, GX, _ = _linear_design(n=20)
-    with pytest.raises(error, match=words):
-        IVLikeNetRegressor(alpha=alpha, **QUICK).fit(X, y, augmented=GX)
-
-
-@pytest.mark.parametrize(
-    ("params", "fit_params", "error", "words"),
-    [
-        ({"penalty": "pointwise"}, {}, AugmentationError, "nothing to penalise"),
-        ({"penalty": "nonsense"}, {"augmented": "GX"}, ValueError, "penalty must be one of"),
-        ({"penalty": "analytic"}, {"augmented": "GX"}, MethodNotApplicableError, "does not exist for this estimator"),
-        (
-            {"penalty": "constrained"},
-            {"augmented": "GX"},
-            MethodNotApplicableError,
-            "does not exist for this estimator",
-        ),
-        (
-            {"augmentation": _shift},
-            {"augmented": "GX"},
-            AugmentationError,
-            "augmentation and augmented were both given",
-        ),
-        ({"augmentation": _shift}, {"instruments": "G"}, AugmentationError, "instruments and augmentation were both"),
-        ({"penalty": "paired"}, {"augmented": "GX"}, AugmentationError, "pass augmentation_parameters="),
-        ({"penalty": "pointwise"}, {"instruments": "G"}, MethodNotApplicableError, "instruments make no copies"),
-        ({"augmentation": lambda X, rng: X + 1, "penalty": "paired"}, {}, AugmentationError, "came without any"),
-        ({"augmentation": lambda X, rng: X[:, :1]}, {}, AugmentationError, r"\(20, 3\)"),
-        ({}, {"augmented": "short"}, AugmentationError, r"expected shape \(20, 3\) or \(20, R, 3\)"),
-        ({"module": "cnn"}, {}, ValueError, "module must be a torch module"),
-        ({"module": lambda p, t: 3}, {}, ValueError, "module must give a torch module; the function returned int"),
-        ({"module": lambda p, t: torch.nn.Linear(p, 4)}, {}, ValueError, r"shape \(b, 1\); two rows gave \(2, 4\)"),
-        ({"hidden_layer_sizes": (0,)}, {}, ValueError, "hidden_layer_sizes must be"),
-        ({"early_stopping": "yes"}, {}, ValueError, "early_stopping must be one of True, False"),
-        ({"learning_rate": -1}, {}, ValueError, "learning_rate must be a finite number above 0"),
-        ({"validation_fraction": 1.0}, {}, ValueError, "validation_fraction must lie between 0 and 1"),
-        ({"device": "gpu"}, {}, ValueError, "device must be 'auto'"),
-        ({"device": "cuda:99"}, {}, DeviceUnavailableError, "cuda:99"),
-        ({"verbose": -1}, {}, ValueError, "verbose must be an integer"),
-        ({}, {"groups": np.zeros(20)}, ValueError, "at least two groups"),
-        ({}, {"sample_weight": -np.ones(20)}, ValueError, "sample_weight must not be negative"),
-        ({}, {"sample_weight": np.eye(20)[0]}, ValueError, "at least two rows"),
-        ({}, {"instruments": np.random.default_rng(0).standard_normal((20, 17))}, UnderIdentifiedError, "identity"),
-        ({}, {"instruments": np.ones((20, 2))}, AugmentationError, "constant"),
-    ],
-)
-def test_bad_input_is_named(params, fit_params, error, words):
-    X, y, GX, G = _linear_design(n=20)
-    given = {"GX": GX, "G": G, "short": GX[:5]}
-    values = {name: given[value] if isinstance(value, str) else value for name, value in fit_params.items()}
-    net = IVLikeNetRegressor(**{**QUICK, **params})
-    with pytest.raises(error, match=words):
-        net.fit(X, y, **values)
-    assert vars(net).keys() == net.get_params().keys()
-
-
-def test_divergence_names_the_learning_rate():
-    X, y, _, _ = _linear_design(n=60)
-    with pytest.raises(FloatingPointError, match="Lower learning_rate"):
-        IVLikeNetRegressor(**{**QUICK, "learning_rate": 1e30}).fit(X, y)
-
-
-def test_one_class_is_refused():
-    X, _, _, _ = _linear_design(n=20)
-    with pytest.raises(ValueError, match="y holds one class, 1:"):
-        IVLikeNetClassifier(**QUICK).fit(X, np.ones(20, dtype=int))
-    with pytest.raises(ValueError, match="y holds one class"):
-        IVLikeNetClassifier(**QUICK).fit(X, np.arange(20) % 2, sample_weight=np.arange(20) % 2)
-
-
-def test_constant_instruments_are_named():
-    X, y, _, _ = _linear_design(n=60)
-    Z = pd.DataFrame({"distance": np.random.default_rng(0).standard_normal(60), "always": np.ones(60)})
-    with pytest.warns(WeakInstrumentWarning, match="always"):
-        IVLikeNetRegressor(**QUICK).fit(X, y, instruments=Z)
-
-
-def test_too_few_epochs_warn():
-    X, y, GX, _ = _linear_design(n=100)
-    with pytest.warns(ConvergenceWarning, match="max_epochs=5 while the loss was still falling"):
-        net = IVLikeNetRegressor(**QUICK).fit(X, y, augmented=GX)
-    assert not net.converged_
-
-
-def test_refit_forgets_the_other_kind_of_network():
-    X, y, _, _ = _linear_design(n=60)
-    net = clone(IVLikeNetRegressor(module=_Own, **QUICK)).fit(X, y)
-    net.set_params(module=None).fit(X, y)
-    assert hasattr(net, "weights_")
-    assert not hasattr(net, "module_")
