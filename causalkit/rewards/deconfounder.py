@@ -37,9 +37,138 @@ Array = NDArray[np.float64]
 
 COVARIANCES = ("auto", "homoskedastic", "HC0", "HC1", "cluster")
 _ABSORBING = ("fixed_effects", "mixed", "mundlak")
+_SUPPORT_ROWS = 20_000
 
 
 class RewardDeconfounder(BaseEstimator):
+    r"""Reward of logged content, net of the known confounders of its outcome.
+
+    The log holds texts X = φ(text), an outcome Y and confounders C that moved the outcome and went along with what
+    was written: :math:`Y = f(X) + g(C) + \varepsilon`. The reward of a text is
+    :math:`R^* = Y - g(C) + E\,g(C)`, the outcome that it would have had at average confounders. For linear f and
+    ``method="partially_linear"``
+
+    .. math:: \hat\theta = (\textstyle\sum\tilde X\tilde X' + \lambda I)^{-1}\sum\tilde X\tilde Y,\quad
+              \hat g(C) = \hat\ell(C) - \hat\theta'\hat m(C),\quad
+              \hat R = Y - \hat g(C) + \overline{\hat g},
+
+    with :math:`\tilde Y = Y - \hat\ell(C)`, :math:`\tilde X = X - \hat m(C)` out-of-fold. Subtracting
+    :math:`\hat\ell(C)` alone ("outcome_only") would attenuate the very signal that is wanted.
+
+    Parameters
+    ----------
+    method : str, default="partially_linear"
+        - "partially_linear": any confounders; cross-fitted as above.
+        - "fixed_effects": categorical confounders of any number of levels, crossed or not, numeric ones beside them.
+        - "mixed": exactly one factor; effects of levels shrunk to their mean, θ̂ within levels.
+        - "mundlak": exactly one factor; effects shrunk towards a line in the level's mean texts.
+        - "instrument": numeric confounders that are mismeasured or caused by unobservables, with ``instruments``.
+        - "weighting": categorical confounders; rows weighted so that texts and confounders are independent.
+        - "standardization": what a text is worth may differ over the confounders; averaged over
+          ``target_confounders``.
+        - "outcome_only", "linear_control", "invariance", "lowess", "none": baselines that are known to be biased.
+    outcome_model, treatment_model : regressor, optional
+        Nuisances C → E[Y|C] and C → E[X|C] (for "standardization" the outcome model is [X, C] → Y). Default: splines
+        of numeric columns with ten uniform knots, one-hot levels, ridge by leave-one-out error per target. A model of
+        the user's gets numeric columns as they are and one-hot levels.
+    final_model : regressor or PairwiseRewardModel, optional
+        f; None is linear. A regressor is fitted by backfitting; coefficients and intervals are then those of the
+        linear projection.
+    confounder_model : classifier, optional
+        Text → C for "weighting"; default multinomial logistic regression on standardised features.
+    encoder : transformer or callable, optional
+        Texts to features; X may then be a list or Series of strings.
+    penalty : float or "cv", default=0.0
+        Ridge λ in θ̂, with scikit-learn's meaning of alpha; "cv" takes the smallest out-of-fold residual loss.
+    categorical : list of str, optional
+        Columns that are levels; None goes by type. Integer codes must be named.
+    cyclic : dict of str to float, optional
+        Period of cyclic columns, such as ``{"hour": 24}``.
+    interactions : list of tuple of str, optional
+        Columns whose observed cells are one factor, such as ``[("author", "month")]``.
+    endogenous : list of str, optional
+        Columns that "instrument" instruments; None means all numeric ones.
+    timing : None, "before" or dict, optional
+        Whether confounders were settled "before" or "after" the text was written; no statistic can tell.
+    leave_one_out : bool, default=False
+        For one factor: the level mean that a row is compared with leaves the row out.
+    max_weight : float, optional
+        Cap of the weights of "weighting" (a biased compromise).
+    covariance : {"auto", "homoskedastic", "HC0", "HC1", "cluster"}, default="auto"
+        "auto" clusters by ``groups`` where they are given; else HC1 with absorbed degrees of freedom for methods with
+        levels, HC0 for the others.
+    cv, n_repeats, n_jobs, device, random_state, verbose
+        Cross-fitting, as in :class:`causalkit.CrossFitter`; ``device`` is for neural models of the user's.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (p,)
+        θ̂, in units of y per unit of each feature.
+    intercept_ : float
+        So that ``intercept_ + x'coef_`` is the reward of x.
+    covariance_ : ndarray, shape (p, p)
+        Of θ̂.
+    adjusted_reward_ : ndarray, shape (n,)
+        R̂ of the logged rows, out-of-fold where there is cross-fitting, with the mean of y.
+    confounder_effect_ : ndarray, shape (n,)
+        ĝ of the rows, centred.
+    informative_rows_ : ndarray of bool, shape (n,)
+        Rows that bear on θ̂ (singletons of levels do not).
+    feature_residual_covariance_ : ndarray, shape (p, p)
+        Σ_U, covariance of the features given the confounders.
+    overlap_eigenvalues_ : ndarray, shape (p,)
+        Shares of the features' variance that the confounders leave, in rising order.
+    residual_variance_, degrees_of_freedom_, n_absorbed_, penalty_
+        σ̂², its degrees of freedom, absorbed rank, λ.
+    level_effects_, variance_components_ : DataFrame, dict
+        Methods with levels: factor, level, n, effect, se, shrinkage, connected_set; and the variances of shrinkage.
+    weights_, first_stage_ : ndarray, DataFrame
+        Of "weighting" and "instrument".
+    outcome_model_, treatment_model_, final_model_, encoder_ : fitted models
+        Nuisances on all rows, the reward model, the encoder.
+    repeat_sd_ : ndarray, shape (p,)
+        Spread of θ̂ over repeats of cross-fitting.
+    feature_mean_, feature_covariance_, reward_quantiles_, support_radius_
+        Training means and covariance of the features, quantiles of the rewards at 0, .001, ..., 1, and the 99.9 %
+        quantile of the Mahalanobis distance.
+    n_features_in_, feature_names_in_, confounder_names_
+        What was seen in fit.
+
+    Raises
+    ------
+    IdentificationError
+        Features without variation of their own given the confounders, without penalty.
+    BadControlError
+        A confounder declared to be settled after the text.
+    UnseenLevelError
+        ``transform`` or ``confounder_effect`` of levels that the method has no value for.
+
+    Notes
+    -----
+    Assumptions: no unmeasured confounding given C, nothing in C settled after the text, additivity (tested), overlap
+    (reported), independent rows or groups. The adjusted reward *should* correlate with the confounders wherever good
+    texts went along with them; zero correlation is the signature of "outcome_only" and "invariance".
+
+    It implements the idea of Loghmani (2025) with orthogonal scores; the formulas are derived in the guide.
+
+    References
+    ----------
+    Loghmani 2025, arXiv:2506.00152. Robinson 1988, Econometrica 56. Chernozhukov et al. 2018, The Econometrics
+    Journal 21.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit.rewards import RewardDeconfounder
+    >>> X = np.array([1.0, 0, 0, 0, 0, 1, 1, 1, 1, 0])[:, None]
+    >>> C = np.array(["low"] * 5 + ["high"] * 5)
+    >>> y = X[:, 0] + 3.0 * (C == "high")
+    >>> float(RewardDeconfounder(method="fixed_effects").fit(X, y, confounders=C).coef_[0].round(6))
+    1.0
+    >>> float(RewardDeconfounder(method="none").fit(X, y).coef_[0].round(6))
+    2.8
+    """
+
     def __init__(
         self,
         *,
@@ -101,6 +230,31 @@ class RewardDeconfounder(BaseEstimator):
         sample_weight: Any = None,
         groups: Any = None,
     ) -> RewardDeconfounder:
+        """Fit the reward of the log.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, p), or texts
+            Features; with an ``encoder``, a list or Series of strings.
+        y : array-like, shape (n,)
+            Outcome.
+        confounders : frame or array-like, shape (n, q)
+            What moved the outcome besides the content; not needed by ``method="none"``.
+        instruments : array-like, shape (n, k), optional
+            For "instrument".
+        target_confounders : frame, optional
+            Rows of the population that "standardization" averages over; default the log itself.
+        prompts : array-like, shape (n,), optional
+            Prompt of each row, for pairwise rewards and diagnostics.
+        sample_weight : array-like, shape (n,), optional
+            Weights.
+        groups : array-like, shape (n,), optional
+            Clusters: they drive the splits and the standard errors.
+
+        Returns
+        -------
+        RewardDeconfounder
+        """
         self._check_parameters()
         with atomic_fit(self):
             rows, frame = read_log(
@@ -117,8 +271,9 @@ class RewardDeconfounder(BaseEstimator):
             self._check_timing(rows)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             parts = parts_of(self, rows)
-            self._store(rows, parts)
-            self._diagnostics = diagnose(self, rows, parts, frame, prompts)
+            overlap = overlap_spectrum(parts.second_moment, rows.feature_moment)
+            self._store(rows, parts, overlap[0])
+            self._diagnostics = diagnose(self, rows, parts, overlap, frame, prompts)
             if isinstance(self.final_model, PairwiseRewardModel):
                 self.final_model_ = clone(self.final_model).fit(rows.X, parts.adjusted, prompts=prompts)
             warn_of(self, self._diagnostics, stacklevel=2)
@@ -158,7 +313,7 @@ class RewardDeconfounder(BaseEstimator):
                     'remove part of the reward: drop it, or use it with method="instrument".'
                 )
 
-    def _store(self, rows: LoggedRows, parts: RewardParts) -> None:
+    def _store(self, rows: LoggedRows, parts: RewardParts, shares: Array) -> None:
         self._parts, self._groups = parts, rows.groups
         self._names = rows.names
         for name in [n for n in vars(self) if n in _EXTRA_ATTRIBUTES]:
@@ -173,7 +328,7 @@ class RewardDeconfounder(BaseEstimator):
         self.adjusted_reward_, self.confounder_effect_ = parts.adjusted, parts.effect_rows
         self.informative_rows_ = parts.informative
         self.feature_residual_covariance_ = parts.second_moment
-        self.overlap_eigenvalues_ = overlap_spectrum(parts.second_moment, rows.feature_moment)[0]
+        self.overlap_eigenvalues_ = shares
         self.residual_variance_, self.degrees_of_freedom_ = parts.residual_variance, parts.degrees_of_freedom
         self.n_absorbed_ = parts.n_absorbed
         self.confounder_names_ = (
@@ -187,8 +342,8 @@ class RewardDeconfounder(BaseEstimator):
 
     def _covariance_matrix(self, parts: RewardParts) -> Array:
         kind = self._covariance_kind()
-        if parts.within is not None:
-            return parts.within.covariance(kind, self._groups)
+        if parts.covariance is not None:
+            return parts.covariance
         if parts.influence is None and len(parts.fits) == 1:
             return parts.fits[0].covariance(kind, self._groups)
         return self.inference().cov
@@ -210,11 +365,12 @@ class RewardDeconfounder(BaseEstimator):
         return self._kind(rows.groups), rows.groups
 
     def _support_radius(self, rows: LoggedRows) -> float:
-        """99.9 % quantile of the Mahalanobis distances of the training rows."""
+        """99.9 % quantile of the Mahalanobis distances of the training rows, of 20 000 of them where there are more."""
         inverse = np.linalg.pinv(rows.feature_moment, hermitian=True)
-        distance = np.empty(rows.n)
-        for part in row_chunks(rows.n, rows.X.shape[1]):
-            centred = rows.X[part].astype(np.float64) - rows.feature_mean
+        some = np.random.default_rng(0).permutation(rows.n)[:_SUPPORT_ROWS]
+        distance = np.empty(len(some))
+        for part in row_chunks(len(some), rows.X.shape[1]):
+            centred = rows.X[some[part]].astype(np.float64) - rows.feature_mean
             distance[part] = np.einsum("ij,ij->i", centred @ inverse, centred)
         return float(np.sqrt(np.quantile(np.clip(distance, 0.0, None), 0.999)))
 
@@ -226,6 +382,20 @@ class RewardDeconfounder(BaseEstimator):
         return validate_data(self, features, dtype=[np.float64, np.float32], reset=False)
 
     def predict(self, X: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:
+        """Reward of new content at average confounders; it takes none.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, p), or texts
+            Features or texts.
+        return_std : bool, default=False
+            Also return standard errors of the reward relative to that of the mean text (linear rewards only).
+
+        Returns
+        -------
+        ndarray, shape (n,), or a tuple of two
+            In units of y (log-odds for a pairwise reward).
+        """
         features = self._features(X)
         if hasattr(self, "final_model_"):
             if return_std:
@@ -255,6 +425,21 @@ class RewardDeconfounder(BaseEstimator):
         return new, frame
 
     def transform(self, X: Any, y: Any, *, confounders: Any = None) -> Array:
+        """Adjusted rewards y - ĝ(c) of new logged rows, by nuisances fitted on all rows of the fit.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, p), or texts
+            Features or texts.
+        y : array-like, shape (n,)
+            Outcomes.
+        confounders : frame or array-like, shape (n, q)
+            Their confounders.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
         features = self._features(X)
         outcome = check_vector(y, "y", n_rows=len(features), like="X")
         if self._coding is None:
@@ -262,10 +447,55 @@ class RewardDeconfounder(BaseEstimator):
         new, _ = self._new_confounders(confounders, len(features))
         return np.asarray(outcome - self._parts.effect.value(new))
 
-    def fit_transform(self, X: Any, y: Any, *, confounders: Any = None, **fit_metadata: Any) -> Array:
-        return self.fit(X, y, confounders=confounders, **fit_metadata).adjusted_reward_.copy()
+    def fit_transform(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        confounders: Any = None,
+        instruments: Any = None,
+        target_confounders: Any = None,
+        prompts: Any = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+    ) -> Array:
+        """Fit, and return the out-of-fold adjusted rewards of the rows: not what ``fit(...).transform(...)`` gives.
+
+        Parameters
+        ----------
+        X, y, confounders, instruments, target_confounders, prompts, sample_weight, groups
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
+        self.fit(
+            X,
+            y,
+            confounders=confounders,
+            instruments=instruments,
+            target_confounders=target_confounders,
+            prompts=prompts,
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+        return self.adjusted_reward_.copy()
 
     def confounder_effect(self, confounders: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:
+        """Effect ĝ(c) of confounders on the outcome, net of the texts, less its training mean.
+
+        Parameters
+        ----------
+        confounders : frame or array-like, shape (n, q)
+            Confounders.
+        return_std : bool, default=False
+            Also return standard errors.
+
+        Returns
+        -------
+        ndarray, shape (n,), or a tuple of two
+        """
         check_is_fitted(self)
         new, _ = self._new_confounders(confounders, None)
         value = self._parts.effect.value(new)
@@ -282,6 +512,17 @@ class RewardDeconfounder(BaseEstimator):
         return value, std
 
     def score(self, X: Any, y: Any, *, confounders: Any = None, sample_weight: Any = None) -> float:
+        """1 - Σ(Ỹ - X̃θ̂)²/ΣỸ² on these rows: how much of the outcome net of confounders the texts explain.
+
+        Parameters
+        ----------
+        X, y, confounders, sample_weight
+            Rows, as in :meth:`fit`.
+
+        Returns
+        -------
+        float
+        """
         features = self._features(X)
         outcome = check_vector(y, "y", n_rows=len(features), like="X")
         weight = check_sample_weight(sample_weight, len(features), like="X")
@@ -298,10 +539,27 @@ class RewardDeconfounder(BaseEstimator):
     # ------------------------------------------------------------------ inference
 
     def inference(self) -> InferenceResult:
+        """Coefficients with standard errors.
+
+        Returns
+        -------
+        InferenceResult
+        """
         check_is_fitted(self)
         return self._inference_of(np.eye(len(self.coef_)), self._names)
 
     def pair_inference(self, X_first: Any, X_second: Any) -> InferenceResult:
+        """Differences of rewards within pairs of texts, with standard errors.
+
+        Parameters
+        ----------
+        X_first, X_second : array-like, shape (m, p), or texts
+            The two members of each pair.
+
+        Returns
+        -------
+        InferenceResult
+        """
         check_is_fitted(self)
         if hasattr(self, "final_model_") and not isinstance(self.final_model_, PairwiseRewardModel):
             raise ValueError(
@@ -315,10 +573,22 @@ class RewardDeconfounder(BaseEstimator):
         return self._inference_of(directions, [f"pair {i}" for i in range(len(first))])
 
     def diagnostics(self) -> RewardDiagnostics:
+        """Overlap, nuisance fit, additivity, confounders that follow the text; ``.ok`` if nothing was found.
+
+        Returns
+        -------
+        RewardDiagnostics
+        """
         check_is_fitted(self)
         return self._diagnostics
 
     def summary(self) -> RewardSummary:
+        """Coefficients, the assumptions that they rest on, and notes.
+
+        Returns
+        -------
+        RewardSummary
+        """
         check_is_fitted(self)
         return summarise(self)
 
@@ -333,6 +603,26 @@ class RewardDeconfounder(BaseEstimator):
         reduction: float = 1.0,
         confidence_level: float = 0.95,
     ) -> pd.DataFrame:
+        """What an unmeasured confounder of given strength could do to each coefficient, or to each pair.
+
+        Parameters
+        ----------
+        X_first, X_second : array-like, shape (m, p), or texts, optional
+            Pairs; default the features.
+        cf_y, cf_d : float in [0, 1), default=0.03
+            Shares of the residual variances of outcome and features that it explains.
+        rho : float in [-1, 1], default=1
+            Correlation of the two errors.
+        reduction : float, default=1
+            Share of an estimate that the bias must remove, for the robustness values.
+        confidence_level : float, default=0.95
+            One-sided level of ``ci_lower`` and ``ci_upper``.
+
+        Returns
+        -------
+        DataFrame
+            estimate, se, bound, lower, upper, ci_lower, ci_upper, rv, rv_alpha, e_value, robust (the sign survives).
+        """
         check_is_fitted(self)
         check_confidence_level(confidence_level)
         if not self._parts.fits or self._parts.influence is not None:

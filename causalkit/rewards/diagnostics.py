@@ -13,7 +13,7 @@ from scipy import stats
 from causalkit.exceptions import AdditivityWarning, BadControlWarning, NuisanceFitWarning, OverlapWarning
 from causalkit.rewards.confounders import Confounders
 from causalkit.rewards.nuisances import ConfounderBasis
-from causalkit.rewards.orthogonal import OrthogonalFit, gram, overlap_spectrum, times, transposed_times
+from causalkit.rewards.orthogonal import OrthogonalFit, gram, times, transposed_times
 from causalkit.rewards.records import BASELINES, LoggedRows, RewardParts
 
 if TYPE_CHECKING:
@@ -320,15 +320,21 @@ def prompt_variation(frame: Any, prompts: Any) -> pd.DataFrame:
 
 
 def diagnose(
-    estimator: Any, rows: LoggedRows, parts: RewardParts, frame: Any, prompts: Any, residualise: Any = None
+    estimator: Any,
+    rows: LoggedRows,
+    parts: RewardParts,
+    overlap: tuple[Array, Array],
+    frame: Any,
+    prompts: Any,
 ) -> RewardDiagnostics:
-    """All diagnostics of a fit."""
+    """All diagnostics of a fit; ``overlap`` holds the eigenvalues and directions of the spectrum."""
     import pandas as pd
 
     total = np.diag(rows.feature_moment)
     with np.errstate(divide="ignore", invalid="ignore"):
         explained = np.where(total > 0, 1.0 - np.diag(parts.second_moment) / total, 1.0)
-    shares, directions = overlap_spectrum(parts.second_moment, rows.feature_moment)
+    shares, directions = overlap
+    residualise = None if parts.within is None else parts.within.absorption.residualise
     loadings = directions * np.sqrt(total)[:, None]
     top = [", ".join(rows.names[j] for j in np.argsort(np.abs(column))[::-1][:3]) for column in loadings.T]
     weights = parts.extras.get("weights_")

@@ -1,4 +1,4 @@
-"""Methods with levels: fixed effects, shrunk (mixed) effects, and effects around a line in the mean texts (Mundlak)."""
+"""Methods with levels: fixed effects, shrunk (mixed) effects, and effects around a line in mean texts (Mundlak)."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class LevelEffect:
         Its standard error.
     prior_slopes : ndarray, shape (p,), or None
         For "mundlak": an unseen level is expected at ``prior`` + slopes'(mean features of its rows).
-    within : WithinFit
-        The fit, for the score.
+    numeric_slopes, outcome_slopes : ndarray, shapes (q, p) and (q,)
+        Slopes of features and outcome on the numeric columns within levels, for the score.
     """
 
     values: list[Array]
@@ -80,8 +80,8 @@ class LevelEffect:
                 i = int(np.argmax(mixed))
                 raise UnseenLevelError(
                     f"row {i} combines levels of connected sets {sets[0][i]} and {other[i]}, whose effects are not "
-                    f"comparable ({int(mixed.sum())} such rows): no row of the fit linked them. Drop these rows, or use "
-                    "one factor."
+                    f"comparable ({int(mixed.sum())} such rows): no row of the fit linked them. Drop these rows, or "
+                    "use one factor."
                 )
         return total
 
@@ -164,11 +164,12 @@ def fixed_effects_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     """θ̂ within levels, effects of the levels, R̂ = r̂(X) + ê."""
     within, basis, W = fit_within(estimator, rows)
     kind, groups = estimator._kind_for(rows)
-    levels = level_effects(within, rows.X, rows.y, W, covariance=within.covariance(kind, groups))
+    covariance = within.covariance(kind, groups)
+    levels = level_effects(within, rows.X, rows.y, W, covariance=covariance)
     residuals = leave_one_out_residuals(within) if estimator.leave_one_out else within.residuals
     errors = None if levels.standard_errors is None else levels.standard_errors[0]
     frame = level_frame(rows, levels, levels.effects, errors, None)
-    parts = assemble(rows, within, basis, levels, residuals, values=levels.effects, errors=errors, frame=frame)
+    parts = assemble(rows, within, covariance, basis, levels, residuals, levels.effects, errors=errors, frame=frame)
     if not is_nonlinear(estimator.final_model):
         return parts
     absorption = within.absorption
@@ -196,11 +197,12 @@ def fixed_effects_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
 def assemble(
     rows: LoggedRows,
     within: WithinFit,
+    covariance: Array,
     basis: ConfounderBasis | None,
     levels: LevelEffects,
     residuals: Array,
-    *,
     values: list[Array],
+    *,
     errors: Array | None,
     frame: pd.DataFrame,
     prior: float = float("nan"),
@@ -243,6 +245,7 @@ def assemble(
         informative=within.absorption.informative_rows,
         second_moment=within.orthogonal.second_moment,
         within=within,
+        covariance=covariance,
         n_absorbed=within.n_absorbed,
         penalty=within.orthogonal.penalty,
         extras={"level_effects_": frame, **(extras or {})},

@@ -215,7 +215,7 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
             if not kept.any():
                 raise ValueError(
                     f"no pair is left: {len(gap)} pairs were formed, {int((~kept).sum())} have rewards that differ by "
-                    f"at most min_gap={self.min_gap}. Rewards must vary within prompts: check prompts, or lower min_gap."
+                    f"at most min_gap={self.min_gap}. Rewards must vary within prompts: check them, or lower min_gap."
                 )
             first, second, gap = first[kept], second[kept], gap[kept]
             pair_weight = None if weight is None else (weight[first] + weight[second]) / 2

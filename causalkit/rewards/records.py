@@ -129,6 +129,8 @@ class RewardParts:
         Σ_U, covariance of the features given the confounders.
     within : WithinFit or None
         The regression within levels, whose covariances carry the absorbed degrees of freedom.
+    covariance : ndarray, shape (p, p), or None
+        Of θ̂, where it was needed on the way.
     n_absorbed : int
         Absorbed rank.
     penalty : float
@@ -149,6 +151,7 @@ class RewardParts:
     informative: NDArray[np.bool_]
     second_moment: Array
     within: WithinFit | None = None
+    covariance: Array | None = None
     n_absorbed: int = 0
     penalty: float = 0.0
     extras: dict[str, Any] = field(default_factory=dict)
