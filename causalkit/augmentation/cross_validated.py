@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.model_selection import GroupKFold, check_cv
 from causalkit.atomic_fit import atomic_fit
 from causalkit.augmentation.linear_base import DEFAULT_ALPHAS, BaseIVLikeRegressor, FitInput, check_alpha
 from causalkit.augmentation.moments import Moments, merge_all
-from causalkit.augmentation.pairs import moments_of_rows
+from causalkit.augmentation.pairs import Rows, moments_of_rows
 from causalkit.augmentation.selection import (
     confounding_strength,
     generalised_cross_validation,
@@ -28,6 +29,7 @@ from causalkit.validation import check_choice
 __all__ = ["IVLikeRegressorCV"]
 
 Array = NDArray[np.float64]
+Integers = NDArray[np.intp]
 
 _RULES = ("cv", "level", "confounder_correction", "gcv", "tolerance")
 
@@ -226,7 +228,11 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
                 'selection="confounder_correction" needs one outcome and at least two features: use selection="cv".'
             )
 
-    def _splits(self, given: FitInput) -> list[tuple[Any, Any]]:
+    def _splits(self, given: FitInput) -> list[tuple[Integers, Integers]]:
+        """Row numbers of training and test rows of every split; explicit splits may be masks."""
+        return [(_row_numbers(train), _row_numbers(test)) for train, test in self._given_splits(given)]
+
+    def _given_splits(self, given: FitInput) -> list[tuple[Any, Any]]:
         n = given.rows.n
         groups = None if given.groups is None else given.groups.codes
         if self.selection == "level":
@@ -261,13 +267,15 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
             # Sums of the other folds rather than the total less one: nothing cancels.
             pairs = [(merge_all(folds[:i] + folds[i + 1 :]), fold) for i, fold in enumerate(folds)]
             return pairs, merge_all(folds)
-        pairs = []
-        for train, test in splits:
-            sides = np.full(rows.n, -1, dtype=np.intp)
-            sides[train], sides[test] = 0, 1
-            both = moments_of_rows(self._source, rows, sides, 2)
-            pairs.append((both[0], both[1]))
+        pairs = [(self._moments_of(rows, train), self._moments_of(rows, test)) for train, test in splits]
         return pairs, moments_of_rows(self._source, rows)[0]
+
+    def _moments_of(self, rows: Rows, numbers: Integers) -> Moments:
+        """Moments of some rows, each as often as it is listed."""
+        times = np.bincount(numbers, minlength=rows.n)
+        weight = times.astype(float) if rows.weight is None else times * rows.weight
+        inside = np.where(times > 0, 0, -1).astype(np.intp)
+        return moments_of_rows(self._source, replace(rows, weight=weight), inside)[0]
 
     def _choose(
         self,
@@ -318,3 +326,9 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
 
     def _selection_note(self) -> str:
         return f"; conditional on alpha, chosen by {self.selection!r} from the same data"
+
+
+def _row_numbers(rows: Any) -> Integers:
+    """Row numbers of an index or a mask."""
+    array = np.asarray(rows)
+    return np.asarray(np.flatnonzero(array) if array.dtype == bool else array, dtype=np.intp)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
@@ -17,6 +15,7 @@ __all__ = [
     "generalised_cross_validation",
     "held_out_r2",
     "level_codes",
+    "partition",
     "tolerance_alpha",
 ]
 
@@ -79,6 +78,8 @@ def tolerance_alpha(problem: LinearProblem, tolerance: float) -> float:
         return 0.0
     if float(problem.penalty_value(problem.coef(np.inf))[0]) <= target:
         return np.inf
+    if target <= 0:
+        return 0.0
     values = problem.spectrum.values
     scale = float(values.max(initial=0.0))
     low, high = np.log(scale) - 60.0, np.log(scale) + 60.0
@@ -153,11 +154,12 @@ def level_codes(parameters: Array) -> NDArray[np.intp]:
     return np.asarray(codes.ravel(), dtype=np.intp)
 
 
-def partition(splits: list[tuple[Any, Any]], n: int) -> NDArray[np.intp] | None:
+def partition(splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]], n: int) -> NDArray[np.intp] | None:
     """Fold of each row, if the test sets do not overlap and train sets are their complements; else None."""
     labels = np.full(n, -1, dtype=np.intp)
     for fold, (train, test) in enumerate(splits):
-        if (labels[test] >= 0).any() or len(train) + len(test) != n:
+        times = np.bincount(np.concatenate([train, test]), minlength=n)
+        if (labels[test] >= 0).any() or (times != 1).any():
             return None
         labels[test] = fold
     return labels
