@@ -18,6 +18,7 @@ __all__ = [
     "DatasetNotFoundError",
     "DegenerateLogRatioError",
     "DegreesOfFreedomError",
+    "DeviceUnavailableError",
     "DiscretePredictionsError",
     "ExtrapolationWarning",
     "IdentificationError",
@@ -170,3 +171,7 @@ class NuisanceFitWarning(UserWarning):
 
 class AdditivityWarning(UserWarning):
     """The effect of the cause differs over the confounders, which the additive model leaves out."""
+
+
+class DeviceUnavailableError(ValueError):
+    """The device asked for does not exist on this machine, or torch cannot reach it."""

@@ -54,8 +54,10 @@ def test_names_of_every_family_are_light():
 
 def test_import_changes_no_settings():
     code = """
-import json, logging, random, threading, warnings
+import importlib.util, json, logging, random, threading, warnings
 import numpy as np, sklearn, sklearn.base, scipy.stats
+if importlib.util.find_spec("rich"):  # scikit-learn loads it where it is installed, and it draws from random once
+    import rich.style
 def state():
     return [repr(warnings.filters), repr(np.random.get_state()), repr(random.getstate()), repr(np.geterr()),
             repr(np.get_printoptions()), repr(sklearn.get_config()), repr(logging.getLogger().handlers),

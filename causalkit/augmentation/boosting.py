@@ -78,7 +78,7 @@ class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
 
     Attributes
     ----------
-    train_loss_ : ndarray, shape (n_iter_ + 1,)
+    train_loss_ : ndarray, shape (n_iter + 1,)
         Loss before the first and after every stage.
     n_iter_ : int
         Stages that were grown.

@@ -35,8 +35,9 @@ class AugmentationDiagnostics:
     canonical : DataFrame or None
         Squared canonical correlations of G and GX and, for each rank r, Bartlett's test of at most r non-zero ones.
     moved : DataFrame
-        Generalised eigenvalues of (E_n[dd'], A), whether the direction counts as moved, and the factor by which the
-        fit shrinks it.
+        Generalised eigenvalues of (E_n[dd'], Σ_X), Σ_X the covariance of the features before augmentation, and
+        whether the direction counts as moved. ``shrinkage`` are the factors of the fit itself, in rising order; for
+        "pointwise" they belong to the eigenvalues relative to the augmented features, which are smaller.
     untouched : ndarray, shape (p, p - r)
         Basis of the directions that nothing moves: they are as confounded as in least squares.
     leak : DataFrame or None

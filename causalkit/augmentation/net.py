@@ -90,7 +90,7 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
         Penalty in use, "none" without variation.
     variation_ : {"augmentation", "instruments", "none"}
         Where the variation comes from.
-    loss_curve_, validation_curve_ : ndarray, shape (n_epochs_,)
+    loss_curve_, validation_curve_ : ndarray, shape (n_epochs,)
         Objective times α/(1 + α) by epoch, in units of the outcome's variance: mean over batches, and on the held-out
         rows (empty without early stopping). With a moment penalty values may be negative.
     n_epochs_, best_epoch_ : int

@@ -152,6 +152,11 @@ def reduce_parameters(
     unit = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, size))
     values, vectors = np.linalg.eigh(S * np.outer(unit, unit))
     kept = values > rank_tol * values.max()
+    if kept.sum() >= n_points - 1:
+        raise UnderIdentifiedError(
+            f"the parameters or instruments have rank {int(kept.sum())} for {n_points} rows: projecting on them is "
+            'the identity. Use penalty="pointwise", or fewer columns.'
+        )
     redundant = list(np.flatnonzero(constant))
     if int(kept.sum()) < int((~constant).sum()):
         null = vectors[:, ~kept & (values > -np.inf)]
@@ -163,11 +168,6 @@ def reduce_parameters(
             f"the projection uses their span, of rank {int(kept.sum())} of {len(names)}.",
             WeakInstrumentWarning,
             stacklevel=2,
-        )
-    if kept.sum() >= n_points - 1:
-        raise UnderIdentifiedError(
-            f"the parameters or instruments have rank {int(kept.sum())} for {n_points} rows: projecting on them is "
-            'the identity. Use penalty="pointwise", or fewer columns.'
         )
     return np.asarray(unit[:, None] * vectors[:, kept] / np.sqrt(values[kept]))
 

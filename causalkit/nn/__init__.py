@@ -5,14 +5,13 @@ Importing this package or one of its modules does not load torch: every function
 """
 
 from causalkit.nn.blocks import make_mlp, mlp_outputs
-from causalkit.nn.device import DeviceUnavailableError, import_torch, resolve_device, single_threaded
+from causalkit.nn.device import import_torch, resolve_device, single_threaded
 from causalkit.nn.seeds import derived_seed, global_seed, torch_generator
 from causalkit.nn.splits import validation_split
 from causalkit.nn.state import arrays_of_module, load_arrays, module_outputs
 from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module
 
 __all__ = [
-    "DeviceUnavailableError",
     "TrainingOptions",
     "TrainingRecord",
     "arrays_of_module",

@@ -8,16 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from causalkit.exceptions import MissingDependencyError
+from causalkit.exceptions import DeviceUnavailableError, MissingDependencyError
 
-__all__ = ["DeviceUnavailableError", "import_torch", "resolve_device", "single_threaded"]
+__all__ = ["import_torch", "resolve_device", "single_threaded"]
 
 _LOCK = threading.Lock()
 _THREADS = {"entered": 0, "original": 1}
-
-
-class DeviceUnavailableError(ValueError):
-    """The device asked for does not exist on this machine, or torch cannot reach it."""
 
 
 def import_torch() -> Any:

@@ -11,12 +11,12 @@ from causalkit.augmentation.net import IVLikeNetClassifier, IVLikeNetRegressor
 from causalkit.exceptions import (
     AugmentationError,
     ConvergenceWarning,
+    DeviceUnavailableError,
     LeakageWarning,
     MethodNotApplicableError,
     UnderIdentifiedError,
     WeakInstrumentWarning,
 )
-from causalkit.nn import DeviceUnavailableError
 from tests.augmentation.net_designs import QUICK, OwnNetwork, linear_design, shift_second
 
 torch = pytest.importorskip("torch")

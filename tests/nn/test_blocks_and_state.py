@@ -9,9 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from causalkit.exceptions import MissingDependencyError
+from causalkit.exceptions import DeviceUnavailableError, MissingDependencyError
 from causalkit.nn import (
-    DeviceUnavailableError,
     arrays_of_module,
     derived_seed,
     global_seed,
