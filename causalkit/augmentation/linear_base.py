@@ -483,13 +483,22 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         n = sum(r.n for r in rows)
         weights = [np.ones(r.n) if r.weight is None else r.weight for r in rows]
         total = sum(float(w.sum()) for w in weights)
-        mean = sum(w @ r.y for w, r in zip(weights, rows, strict=True)) / total if total > 0 else np.nan
-        scale = 1e-8 * (np.sqrt(np.diag(self.moments_.second("y", "y", partial=False))) + np.abs(mean))
-        if n != self.moments_.n_rows or (np.abs(mean - self.moments_.average("y")) > scale).any():
-            raise InferenceUnavailableError(
-                f"{problem}: expected {self.moments_.n_rows} rows with mean outcome {self.moments_.average('y')}, got "
-                f"{n} rows with mean {mean}. Pass exactly the rows, weights and order of the fit."
-            )
+        if n != self.moments_.n_rows or not total > 0:
+            raise self._other_rows(problem, f"{self.moments_.n_rows} rows", f"{n} rows")
+        # The means of mapped features would need the map of every row again.
+        names = {"y": "outcome"} if self._source.feature_map is not None else {"y": "outcome", "X": "features"}
+        for name, what in names.items():
+            tables = [r.y if name == "y" else r.X for r in rows]
+            mean = np.ravel(sum(w @ table for w, table in zip(weights, tables, strict=True)) / total)
+            expected = self.moments_.average(name)
+            spread = np.sqrt(np.clip(np.diag(self.moments_.second(name, name, partial=False)), 0.0, None))
+            if (np.abs(mean - expected) > 1e-8 * (spread + np.abs(mean) + spread.max())).any():
+                raise self._other_rows(problem, f"{what} of mean {expected}", str(mean))
+
+    def _other_rows(self, problem: str, expected: str, got: str) -> InferenceUnavailableError:
+        return InferenceUnavailableError(
+            f"{problem}: expected {expected}, got {got}. Pass exactly the rows, weights and order of the fit."
+        )
 
     def _breakdown(self, moments: Moments, penalty: str | None = None) -> Breakdown:
         """Least squares with and without the invariance, from moments."""

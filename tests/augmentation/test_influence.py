@@ -236,9 +236,11 @@ def test_chunks_of_other_rows_are_refused() -> None:
     model = IVLikeRegressor().partial_fit(data.X, data.y, augmented=data.GX)
     first = {"X": data.X, "y": data.y, "augmented": data.GX}
     model.inference(chunks=[first])
-    for wrong in ([], [first, first], [{**first, "y": data.y + 1e-3}], [{**first, "sample_weight": data.weight}]):
-        with pytest.raises((InferenceUnavailableError, ValueError), match=r"expected 40 rows with mean outcome"):
-            model.inference(chunks=wrong)
+    other = {**first, "X": data.X + 1e-3}
+    wrong = [[], [first, first], [{**first, "y": data.y + 1e-3}], [other], [{**first, "sample_weight": data.weight}]]
+    for chunks in wrong:
+        with pytest.raises(InferenceUnavailableError, match=r"chunks are other rows.*expected .*Pass exactly the rows"):
+            model.inference(chunks=chunks)
 
 
 def test_sparse_chunks() -> None:
