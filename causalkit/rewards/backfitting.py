@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from causalkit.crossfit import CrossFitter, Nuisance
 from causalkit.exceptions import ConvergenceWarning
-from causalkit.rewards.effects import model_input, resolve_model
+from causalkit.rewards.effects import NuisanceEffect, model_input, resolve_model
 from causalkit.rewards.orthogonal import overlap_spectrum
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.records import LoggedRows, RewardParts
@@ -191,8 +191,8 @@ def with_nonlinear_reward(
     keywords = {} if rows.weight is None else {"sample_weight": rows.weight}
     final = reward_maker(estimator, int(estimator._seed))().fit(rows.X, adjusted, **keywords)
     fitted = np.asarray(final.predict(rows.X), dtype=np.float64).reshape(-1)
-    new_effect = parts.effect
-    if hasattr(new_effect, "outcome_model") and new_effect.treatment_model is not None and rows.confounders is not None:
+    new_effect: Any = parts.effect
+    if isinstance(new_effect, NuisanceEffect) and rows.confounders is not None:
         model = clone(resolve_model(estimator.treatment_model, rows.confounders))
         C = model_input(model, rows.confounders)
         model.fit(C, fitted, **keywords)
@@ -243,6 +243,5 @@ class NonlinearEffect:
         raise ValueError("a non-linear reward has no standard errors: use the linear reward (final_model=None).")
 
     def residuals(self, X: NDArray[np.floating], y: Array, new: Any) -> tuple[NDArray[np.floating], Array]:
-        """f(X) - h(c) as the one column, and Y - ℓ̂(c)."""
-        reward = np.asarray(self.reward_model.predict(X), dtype=np.float64).reshape(-1)
-        return (reward - self._conditional(new))[:, None], y - self._level(new)
+        """f(X) - h(c) for the reward f(X) as the one column of X, and Y - ℓ̂(c)."""
+        return X - self._conditional(new)[:, None], y - self._level(new)

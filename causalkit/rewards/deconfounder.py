@@ -15,6 +15,7 @@ from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import BadControlError, MethodNotApplicableError
 from causalkit.inference import InferenceResult
 from causalkit.inference.result import check_confidence_level
+from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
 from causalkit.rewards.diagnostics import RewardDiagnostics, diagnose, warn_of
 from causalkit.rewards.methods import METHODS, parts_of
@@ -417,7 +418,7 @@ class RewardDeconfounder(BaseEstimator):
         if self._coding is None:
             raise ValueError('the fit had no confounders (method="none"): leave this argument out.')
         if confounders is None:
-            raise ValueError(f"confounders is missing: expected the columns {list(self.confounder_names_)}.")
+            raise ValueError(f"confounders is missing: expected the columns {list(self._coding.roles.columns)}.")
         frame = confounder_frame(confounders, n_rows)
         new = self._coding.of_new(frame)
         if self.method not in ("mixed", "mundlak"):
@@ -527,11 +528,17 @@ class RewardDeconfounder(BaseEstimator):
         outcome = check_vector(y, "y", n_rows=len(features), like="X")
         weight = check_sample_weight(sample_weight, len(features), like="X")
         if self._coding is None:
-            left, target = features - self.feature_mean_, outcome - self._outcome_mean
+            error = (outcome - self._outcome_mean) - times(features - self.feature_mean_, self.coef_)
+            target = outcome - self._outcome_mean
         else:
             new, _ = self._new_confounders(confounders, len(features))
-            left, target = self._parts.effect.residuals(features, outcome, new)
-        error = target - left @ self.coef_
+            if is_nonlinear(self.final_model):
+                reward = np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1, 1)
+                left, target = self._parts.effect.residuals(reward, outcome, new)
+                error = target - left[:, 0]
+            else:
+                left, target = self._parts.effect.residuals(features, outcome, new)
+                error = target - times(left, self.coef_)
         w = np.ones(len(target)) if weight is None else weight
         total = float(w @ target**2)
         return 1.0 - float(w @ error**2) / total if total > 0 else 0.0
@@ -673,7 +680,7 @@ class RewardDeconfounder(BaseEstimator):
             estimate, self._influence(directions), names=names, groups=groups, n_obs=n
         )
 
-    def _influence(self, directions: Array) -> NDArray[np.floating]:
+    def _influence(self, directions: Array) -> NDArray[Any]:
         """Influence values of combinations of the coefficients, finite-sample factors included."""
         parts, kind = self._parts, self._covariance_kind()
         scale = 1.0

@@ -16,7 +16,7 @@ from causalkit.rewards.confounders import Confounders
 from causalkit.rewards.fixed_effects import WithinFit, within_fit
 from causalkit.rewards.level_effects import LevelEffects, leave_one_out_residuals, level_effects
 from causalkit.rewards.nuisances import ConfounderBasis
-from causalkit.rewards.orthogonal import times
+from causalkit.rewards.orthogonal import times, transposed_times
 from causalkit.rewards.records import LoggedRows, RewardParts
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ class LevelEffect:
         Its standard error.
     prior_slopes : ndarray, shape (p,), or None
         For "mundlak": an unseen level is expected at ``prior`` + slopes'(mean features of its rows).
-    numeric_slopes, outcome_slopes : ndarray, shapes (q, p) and (q,)
-        Slopes of features and outcome on the numeric columns within levels, for the score.
     """
 
     values: list[Array]
@@ -64,8 +62,6 @@ class LevelEffect:
     prior: float
     prior_error: float
     prior_slopes: Array | None
-    numeric_slopes: Array
-    outcome_slopes: Array
 
     def value(self, new: Confounders) -> Array:
         """Effects less their training mean; unseen levels at the prior."""
@@ -116,8 +112,9 @@ class LevelEffect:
         left, target = absorption.residualise(X), absorption.residualise(y)
         if self.basis is not None:
             W = absorption.residualise(self.basis.transform(new.matrix()))
-            left = (left - W @ self.numeric_slopes).astype(left.dtype, copy=False)
-            target = target - W @ self.outcome_slopes
+            inverse = np.linalg.pinv(W.T @ W, hermitian=True)
+            left = (left - W @ (inverse @ transposed_times(left, W).T)).astype(left.dtype, copy=False)
+            target = target - W @ (inverse @ (W.T @ target))
         return left, target
 
 
@@ -132,8 +129,8 @@ def require_factors(rows: LoggedRows, method: str, single: bool) -> Confounders:
     if single and len(confounders.factors) > 1:
         names = [f.name for f in confounders.factors]
         raise ValueError(
-            f'method="{method}" needs exactly one factor; got {names}: join them with interactions=[tuple of names], or '
-            "choose one."
+            f'method="{method}" needs exactly one factor; got {names}: join them with interactions=[tuple of names], '
+            "or choose one."
         )
     return confounders
 
@@ -230,8 +227,6 @@ def assemble(
         prior=prior,
         prior_error=prior_error,
         prior_slopes=prior_slopes,
-        numeric_slopes=within.numeric.feature_slopes,
-        outcome_slopes=within.numeric.outcome_slopes,
     )
     return RewardParts(
         coef=coef,

@@ -24,13 +24,14 @@ Array = NDArray[np.float64]
 
 
 def _check_share(value: Any, name: str) -> float:
-    if not np.isscalar(value) or not 0 <= float(value) < 1:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1:
         raise ValueError(f"{name} must be a share in [0, 1); got {value!r}.")
     return float(value)
 
 
 def _check_correlation(rho: Any) -> float:
-    if not np.isscalar(rho) or not -1 <= float(rho) <= 1:
+    if not isinstance(rho, int | float | np.number) or isinstance(rho, bool) or not -1 <= rho <= 1:
         raise ValueError(f"rho must be a correlation in [-1, 1]; got {rho!r}.")
     return float(rho)
 
@@ -219,7 +220,7 @@ def _size_and_influence(fits: list[OrthogonalFit], directions: Array) -> tuple[A
     sizes, changes = [], []
     for fit in fits:
         w = np.ones(fit.n) if fit.weight is None else fit.weight
-        representer = times(fit.features, np.linalg.solve(fit.second_moment, directions))
+        representer = times(fit.features, np.asarray(np.linalg.solve(fit.second_moment, directions), dtype=np.float64))
         nu2 = np.einsum("pr,pr->r", directions, np.linalg.solve(fit.second_moment, directions))
         sigma2 = float((w @ fit.residuals**2) / fit.n)
         size = np.sqrt(sigma2 * nu2)
