@@ -2,7 +2,9 @@
 
 With D the dummies of all levels and W the weights, everything here lives on the matrix D'WD of levels by levels.
 Its diagonal blocks are diagonal, so the largest factor is eliminated exactly; what is left is a Schur complement in
-the levels of the other factors, solved by pivoted Cholesky where it is small and by conjugate gradients where not.
+the levels of the other factors. It is solved by pivoted Cholesky where it is small, by banded Cholesky where two
+factors form long chains (conjugate gradients would need as many steps as the chain has links), and by conjugate
+gradients otherwise.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ Codes = NDArray[np.intp]
 DIRECT_LEVELS = 1000  # up to here a dense factorisation (a third of a GFlop) beats conjugate gradients
 RELATIVE_RESIDUAL = 1e-10
 MAX_ITERATIONS = 5000
+BAND_CELLS = 4_000_000  # largest banded factor, and largest Schur complement that is built to look for a band
 # Pivots of the scaled Schur complement are at least about one over the number of levels, or rounding.
 _PIVOT = 1e-10
 
@@ -103,9 +106,12 @@ class LevelSystem:
         Cross weights of the others with the eliminated factor.
     cross_transposed : csr_array, shape (G, L)
     factor : ndarray, shape (r, r), or None
-        Upper Cholesky factor of the scaled Schur complement at ``pivots``; None if it is solved iteratively.
+        Upper Cholesky factor of the scaled Schur complement at ``pivots``; banded, shape (b + 1, L), if ``banded``;
+        None if it is solved iteratively.
     pivots : ndarray of int, shape (r,), or None
-        Levels that carry the range of the Schur complement.
+        Levels that carry the range of the Schur complement, in the order of the factor.
+    banded : bool
+        Form of ``factor``.
     """
 
     first: int
@@ -117,6 +123,7 @@ class LevelSystem:
     cross_transposed: sparse.csr_array
     factor: Array | None
     pivots: Codes | None
+    banded: bool = False
 
     def schur_product(self, values: Array) -> Array:
         """Schur complement times ``values``, shape (L, m)."""
@@ -139,7 +146,9 @@ class LevelSystem:
             return _conjugate_gradients(self.schur_product, self.scale, right_side, floor, tolerance)
         root = np.sqrt(self.scale[self.pivots])[:, None]
         out = np.zeros_like(right_side)
-        out[self.pivots] = linalg.cho_solve((self.factor, False), right_side[self.pivots] / root) / root
+        scaled = right_side[self.pivots] / root
+        solve = linalg.cho_solve_banded if self.banded else linalg.cho_solve
+        out[self.pivots] = solve((self.factor, False), scaled) / root
         return out
 
 
@@ -155,10 +164,15 @@ def level_system(codes: list[Codes], sizes: list[int], weight: Array | None = No
     first_weight[first_weight == 0] = 1.0
     scale = np.asarray(within.diagonal())
     scale[scale == 0] = 1.0
-    factor = pivots = None
+    factor: Array | None = None
+    pivots: Codes | None = None
     if len(scale) <= DIRECT_LEVELS:
         factor, pivots = _factorise(within, cross, first_weight, scale)
-    return LevelSystem(first, others, first_weight, scale, within, cross, sparse.csr_array(cross.T), factor, pivots)
+    elif len(codes) == 2:
+        factor, pivots = _factorise_chain(within, cross, first_weight, scale)
+    banded = len(scale) > DIRECT_LEVELS and factor is not None
+    transposed = sparse.csr_array(cross.T)
+    return LevelSystem(first, others, first_weight, scale, within, cross, transposed, factor, pivots, banded)
 
 
 def _factorise(
@@ -172,6 +186,36 @@ def _factorise(
     # A matrix of zeros is reported with rank one by some versions of LAPACK.
     rank = int(rank) if schur.max(initial=0.0) > _PIVOT else 0
     return np.triu(upper[:rank, :rank]), np.asarray(order[:rank] - 1, dtype=np.intp)
+
+
+def _factorise_chain(
+    within: sparse.csr_array, cross: sparse.csr_array, first_weight: Array, scale: Array
+) -> tuple[Array | None, Codes | None]:
+    """Banded Cholesky of the scaled Schur complement of two factors, or None if it has no narrow band.
+
+    That complement is the Laplacian of a graph of levels. Adding one to the diagonal at one level of each connected
+    set makes it definite, and sets the effect of this level to zero where the right side is in the range.
+    """
+    degrees = np.diff(cross.tocsc().indptr).astype(np.float64)
+    if degrees @ degrees > BAND_CELLS:
+        return None, None
+    half = sparse.diags_array(1 / np.sqrt(scale)) @ cross @ sparse.diags_array(1 / np.sqrt(first_weight))
+    schur = sparse.csr_array(sparse.diags_array(within.diagonal() / scale) - half @ half.T)
+    order = sparse.csgraph.reverse_cuthill_mckee(schur, symmetric_mode=True).astype(np.intp)
+    entries = sparse.coo_array(schur[order][:, order])
+    row, column = entries.coords
+    width = int(np.max(column - row, initial=0))
+    if (width + 1) * len(scale) > BAND_CELLS:
+        return None, None
+    upper = column >= row
+    band = np.zeros((width + 1, len(scale)))
+    band[width - (column - row)[upper], column[upper]] = entries.data[upper]
+    labels = sparse.csgraph.connected_components(schur, directed=False)[1][order]
+    band[width, np.unique(labels, return_index=True)[1]] += 1.0
+    try:
+        return linalg.cholesky_banded(band, lower=False, check_finite=False), order
+    except np.linalg.LinAlgError:  # weights so unequal that a link is lost to rounding
+        return None, None
 
 
 def _conjugate_gradients(
