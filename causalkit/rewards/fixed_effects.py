@@ -31,6 +31,8 @@ class NumericPart:
 
     Attributes
     ----------
+    columns : ndarray, shape (n, q)
+        W̃, the residuals of the columns after the factors.
     inverse : ndarray, shape (q, q)
         (Pseudo-)inverse of ΣwW̃W̃'.
     outcome_slopes : ndarray, shape (q,)
@@ -41,6 +43,7 @@ class NumericPart:
         Rank of W̃: the degrees of freedom that it takes beyond the factors.
     """
 
+    columns: Array
     inverse: Array
     outcome_slopes: Array
     feature_slopes: Array
@@ -260,7 +263,7 @@ def _partial_out(
     """Take the residualised numeric columns out of features and outcome, in place."""
     p = features.shape[1]
     if W is None or W.shape[1] == 0:
-        return NumericPart(np.zeros((0, 0)), np.zeros(0), np.zeros((0, p)), 0)
+        return NumericPart(np.zeros((len(outcome), 0)), np.zeros((0, 0)), np.zeros(0), np.zeros((0, p)), 0)
     columns = absorption.residualise(np.asarray(W, dtype=np.float64))
     size = np.sqrt(_column_variances(np.asarray(W, dtype=np.float64), weight) * len(columns))
     unit = columns / np.where(size > 0, size, 1.0)
@@ -276,4 +279,4 @@ def _partial_out(
     outcome -= columns @ outcome_slopes
     for rows in row_blocks(len(columns)):
         features[rows] -= columns[rows] @ feature_slopes
-    return NumericPart(inverse, outcome_slopes, feature_slopes, int(kept.sum()))
+    return NumericPart(columns, inverse, outcome_slopes, feature_slopes, int(kept.sum()))
