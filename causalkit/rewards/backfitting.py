@@ -94,6 +94,9 @@ def backfit_rounds(
     max_rounds : int
         Upper limit.
     """
+    # The constant of f is not identified: without centring an out-of-fold residual of mean m would let f and h drift
+    # by m in every round.
+    outcome_residual = outcome_residual - np.average(outcome_residual, weights=weight)
     conditional = np.zeros(len(outcome_residual))
     keywords = {} if weight is None else {"sample_weight": weight}
     change, rounds, fitted, model = np.inf, 0, conditional, make_reward()
@@ -101,6 +104,7 @@ def backfit_rounds(
         model = make_reward().fit(X, outcome_residual + conditional, **keywords)
         fitted = np.asarray(model.predict(X), dtype=np.float64).reshape(-1)
         before, conditional = conditional, smooth(fitted)
+        conditional = conditional - np.average(conditional, weights=weight)
         change = float(np.sqrt(np.mean((conditional - before) ** 2)))
         rounds += 1
     return Backfit(model, fitted, conditional, rounds, change)
