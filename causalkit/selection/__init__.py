@@ -1,1 +1,24 @@
 """Selection: measures that rank estimates, scores and models by what they are used for."""
+
+from importlib import import_module
+from typing import Any
+
+_MODULE_OF = {
+    "best_of_n_uplift": "causalkit.selection.ranking",
+    "pairwise_accuracy": "causalkit.selection.ranking",
+    "ranking_report": "causalkit.selection.ranking",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'causalkit.selection' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
