@@ -69,7 +69,7 @@ def breakdown(
     """Compare least squares with least squares within null(B), from moments of the features as they are."""
     A = moments.second("X", "X", centred=centred)
     a = moments.second("X", "y", centred=centred)
-    lower = cholesky_of_features(A + ridge * np.eye(len(A)), names)
+    lower = cholesky_of_features(A + ridge * np.eye(len(A)), names, floor=moments.rounding("X"), n_rows=moments.n_rows)
     spectrum = pair_spectrum("constrained", a, B, lower=lower, rank_tol=rank_tol, ridge=ridge)
     inverse = spectrum.directions @ spectrum.directions.T
     free = spectrum.directions[:, ~spectrum.moved]

@@ -248,7 +248,7 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         k = moments.layout.parameters
         if len(variation.instrument_names) == k:
             return list(variation.instrument_names)
-        if isinstance(self.augmentation, Augmenter) and not isinstance(self.augmentation, FunctionAugmenter):
+        if self._is_object():
             return [str(name) for name in self.augmentation.parameter_names(self.n_features_in_)]
         return [f"g{j}" for j in range(k)]
 
@@ -289,7 +289,7 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Leaks of parameters that the user made, and parameters that do not move the mean of the features."""
         if variation.kind != "augmentation" or not moments.layout.parameters:
             return
-        if variation.instrument_names or self._is_function():
+        if variation.instrument_names or not self._is_object():
             found = [name for name, p in leak_tests(moments, n_draws).items() if p < 1e-3 / 3]
             if found:
                 warnings.warn(
@@ -309,8 +309,9 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     stacklevel=3,
                 )
 
-    def _is_function(self) -> bool:
-        return isinstance(self.augmentation, FunctionAugmenter) or not isinstance(self.augmentation, Augmenter)
+    def _is_object(self) -> bool:
+        """Whether the augmentation has a law of its own, rather than being a function or absent."""
+        return isinstance(self.augmentation, Augmenter) and not isinstance(self.augmentation, FunctionAugmenter)
 
     # ------------------------------------------------------------------ prediction
 
@@ -582,7 +583,9 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        # Without draws, as where the covariance of the moves is known, nothing is filled.
+        fills = self._is_object() and not self.augmentation.preserves_sparsity
+        tags.input_tags.sparse = not fills or self.penalty in ("analytic", "constrained")
         return tags
 
 

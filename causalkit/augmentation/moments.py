@@ -112,6 +112,16 @@ class Moments:
             result = result - with_left @ np.linalg.pinv(matrix[w, w], hermitian=True) @ with_right
         return np.asarray(result)
 
+    def rounding(self, name: str) -> Array:
+        """Second moments that a column may have by rounding alone, where it is constant or within the controls' span.
+
+        Centring leaves errors relative to the mean, and partialling out leaves errors relative to the variance.
+        """
+        floor = 1e-20 * np.diag(self.second(name, name, centred=False, partial=False))
+        if self.layout.controls:
+            floor = np.maximum(floor, 1e-12 * np.diag(self.second(name, name, partial=False)))
+        return np.asarray(floor)
+
     def average(self, name: str) -> Array:
         """Weighted means of a group of columns."""
         if len(name) > 1:

@@ -92,18 +92,29 @@ class Spectrum:
         return None if self.kind == "projected" else np.asarray(self.factors(alphas) @ self.hat)
 
 
-def cholesky_of_features(A: Array, names: list[str]) -> Array:
+def cholesky_of_features(A: Array, names: list[str], *, floor: Array | None = None, n_rows: int | None = None) -> Array:
     """Lower Cholesky factor of the features' second moments.
+
+    Parameters
+    ----------
+    A : ndarray, shape (p, p)
+        Second moments, ridge included.
+    names : list of str, length p
+        For the message.
+    floor : ndarray, shape (p,), optional
+        Second moments that are rounding error: columns with no more count as constant.
+    n_rows : int, optional
+        For the message.
 
     Raises
     ------
     RankError
         If they are singular; the message names columns that take part.
     """
-    size = np.sqrt(np.diag(A))
-    constant = ~(size > 0)
+    constant = ~(np.diag(A) > (0.0 if floor is None else floor))
     if constant.any():
-        _refuse_rank(A.shape[0] - int(constant.sum()), A.shape[0], [names[j] for j in np.flatnonzero(constant)])
+        _refuse_rank(len(A) - int(constant.sum()), len(A), [names[j] for j in np.flatnonzero(constant)], n_rows)
+    size = np.sqrt(np.diag(A))
     correlation = A / np.outer(size, size)
     # The factorisation itself tells a well-conditioned matrix cheaply; eigenvectors are for the message.
     try:
@@ -115,15 +126,16 @@ def cholesky_of_features(A: Array, names: list[str]) -> Array:
         null = values < len(A) * _SINGULAR
         if null.any() or lower is None:
             involved = np.abs(vectors[:, null]).max(axis=1, initial=0.0) > 1e-3
-            _refuse_rank(int((~null).sum()), len(A), [names[j] for j in np.flatnonzero(involved)])
+            _refuse_rank(int((~null).sum()), len(A), [names[j] for j in np.flatnonzero(involved)], n_rows)
     return np.asarray(lower * size[:, None])
 
 
-def _refuse_rank(rank: int, p: int, involved: list[str]) -> None:
+def _refuse_rank(rank: int, p: int, involved: list[str], n_rows: int | None) -> None:
     listed = ", ".join(involved[:6]) + (f" and {len(involved) - 6} more" if len(involved) > 6 else "")
     raise RankError(
         f"the features have rank {rank}, but there are p = {p} of them ({listed} are constant or collinear, or there "
-        "are fewer rows than features): set ridge > 0, or drop columns."
+        f"are fewer rows than features{'' if n_rows is None else f', n_samples = {n_rows}'}): set ridge > 0, or drop "
+        "columns."
     )
 
 

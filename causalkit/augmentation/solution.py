@@ -217,7 +217,9 @@ def solve(
     features = "X" if penalty in ("analytic", "constrained") else "x"
     A = moments.second(features, features, centred=centred)
     a = moments.second(features, "y", centred=centred)
-    lower = cholesky_of_features(A + ridge * np.eye(len(A)), feature_names)
+    lower = cholesky_of_features(
+        A + ridge * np.eye(len(A)), feature_names, floor=moments.rounding(features), n_rows=moments.n_rows
+    )
     square = np.diag(moments.second("y", "y", centred=centred)).copy()
     zeros = np.zeros_like(square)
     if penalty == "projected" and reduction is not None:

@@ -228,6 +228,18 @@ CASES: list[Case] = [
     ),
     # rank
     (
+        "constant_column_of_rounding_error",
+        lambda: fit(data=(np.column_stack([X, np.full(60, 0.1)]), Y)),
+        RankError,
+        ["rank 3", "(x3 are", "n_samples = 60", "ridge > 0"],
+    ),
+    (
+        "feature_within_controls",
+        lambda: fit(arguments={"exogenous": X[:, :1] / 3}),
+        RankError,
+        ["rank 2", "(x0 are", "ridge > 0"],
+    ),
+    (
         "constant_parameters",
         lambda: fit(penalty="paired", arguments={"augmented": GX, "augmentation_parameters": np.ones((60, 2))}),
         AugmentationError,
