@@ -163,7 +163,8 @@ class Confounders:
     roles : ConfounderRoles
     numeric : ndarray, shape (n, number of numeric columns)
     factors : list of Factor
-        In the order of ``roles.factor_columns``; new rows carry the levels of the fit, and -1 for unseen ones.
+        In the order of ``roles.factor_columns``; new rows carry the levels of the fit, and -1, -2, ... for unseen
+        ones.
     """
 
     roles: ConfounderRoles
@@ -231,6 +232,9 @@ class Confounders:
             index = pd.Index(fitted.levels, tupleize_cols=False)
             labels = pd.Index(_level_labels(frame, group), tupleize_cols=False)
             codes = index.get_indexer(labels)
+            unseen = np.flatnonzero(codes < 0)
+            if len(unseen):  # rows of one unseen level keep a code of their own
+                codes[unseen] = -1 - pd.factorize(labels[unseen])[0]
             factors.append(Factor(fitted.name, np.asarray(codes, dtype=np.intp), fitted.levels))
         return Confounders(self.roles, _numeric_columns(frame, self.roles), factors)
 

@@ -18,6 +18,7 @@ from causalkit.inference.result import check_confidence_level
 from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
 from causalkit.rewards.diagnostics import RewardDiagnostics, diagnose, warn_of
+from causalkit.rewards.group_effects import LevelEffect
 from causalkit.rewards.methods import METHODS, parts_of
 from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
@@ -446,7 +447,10 @@ class RewardDeconfounder(BaseEstimator):
         if self._coding is None:
             return outcome
         new, _ = self._new_confounders(confounders, len(features))
-        return np.asarray(outcome - self._parts.effect.value(new))
+        effect = self._parts.effect
+        # An unseen level of "mundlak" is expected where its texts are.
+        value = effect.value_at(features, new) if isinstance(effect, LevelEffect) else effect.value(new)
+        return np.asarray(outcome - value)
 
     def fit_transform(
         self,

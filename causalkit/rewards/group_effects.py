@@ -18,11 +18,12 @@ from causalkit.rewards.level_effects import LevelEffects, leave_one_out_residual
 from causalkit.rewards.nuisances import ConfounderBasis
 from causalkit.rewards.orthogonal import times, transposed_times
 from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.shrinkage import mixed_effects, mundlak_effects
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LevelEffect", "fixed_effects_parts"]
+__all__ = ["LevelEffect", "fixed_effects_parts", "shrunk_parts"]
 
 Array = NDArray[np.float64]
 
@@ -49,8 +50,9 @@ class LevelEffect:
         Effect of an unseen level.
     prior_error : float
         Its standard error.
-    prior_slopes : ndarray, shape (p,), or None
-        For "mundlak": an unseen level is expected at ``prior`` + slopes'(mean features of its rows).
+    prior_slopes : ndarray, shape (p + q,), or None
+        For "mundlak": an unseen level is expected at ``prior`` + slopes'(means of the features and numeric confounders
+        of its rows).
     """
 
     values: list[Array]
@@ -84,11 +86,14 @@ class LevelEffect:
     def value_at(self, X: NDArray[np.floating], new: Confounders) -> Array:
         """Effects with unseen levels at the prior for the mean features of their rows."""
         total = self.value(new)
-        unseen = new.factors[0].codes < 0
-        if self.prior_slopes is None or not unseen.any():
+        codes = new.factors[0].codes
+        if self.prior_slopes is None or not (codes < 0).any():
             return total
-        # Rows of one unseen label share a code of -1; the label itself is not kept, so their features are averaged.
-        total[unseen] += float(np.mean(X[unseen].astype(np.float64), axis=0) @ self.prior_slopes)
+        W = np.zeros((new.n, 0)) if self.basis is None else self.basis.transform(new.matrix())
+        for code in np.unique(codes[codes < 0]):
+            rows = codes == code
+            means = np.concatenate([X[rows].astype(np.float64).mean(axis=0), W[rows].mean(axis=0)])
+            total[rows] += float(means @ self.prior_slopes)
         return total
 
     def _numeric(self, new: Confounders) -> Array:
@@ -189,6 +194,39 @@ def fixed_effects_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         weight=rows.weight,
     )
     return with_nonlinear_reward(estimator, rows, parts, rows.y - target - done.conditional, done.n_rounds, done.change)
+
+
+def shrunk_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
+    """Methods "mixed" and "mundlak": θ̂ within levels, effects of the levels shrunk."""
+    within, basis, W = fit_within(estimator, rows)
+    covariance = within.covariance(*estimator._kind_for(rows))
+    levels = level_effects(within, rows.X, rows.y, W, covariance=covariance)
+    shrink = mixed_effects if estimator.method == "mixed" else mundlak_effects
+    shrunk = shrink(within, levels)
+    confounders = require_factors(rows, estimator.method, single=True)
+    effect_rows = shrunk.effects[confounders.factors[0].codes]
+    if basis is not None and W is not None:
+        effect_rows = effect_rows + W @ within.gamma
+    adjusted = rows.y - effect_rows + rows.mean(effect_rows)
+    components: dict[str, Any] = {"residual": shrunk.sigma2, "levels": shrunk.level_variance}
+    if shrunk.test is not None:
+        components["levels_and_texts"] = shrunk.test
+    return assemble(
+        rows,
+        within,
+        covariance,
+        basis,
+        levels,
+        within.residuals,
+        [shrunk.effects],
+        errors=shrunk.standard_errors,
+        frame=level_frame(rows, levels, [shrunk.effects], shrunk.standard_errors, shrunk.shrinkage),
+        prior=float(shrunk.coef[0]),
+        prior_error=float(np.sqrt(shrunk.level_variance)),
+        prior_slopes=None if len(shrunk.coef) == 1 else shrunk.coef[1:],
+        adjusted=adjusted,
+        extras={"variance_components_": components},
+    )
 
 
 def assemble(

@@ -12,7 +12,7 @@ from causalkit.rewards.baselines import (
     none_parts,
     outcome_only_parts,
 )
-from causalkit.rewards.group_effects import fixed_effects_parts
+from causalkit.rewards.group_effects import fixed_effects_parts, shrunk_parts
 from causalkit.rewards.partially_linear import partially_linear_parts
 from causalkit.rewards.records import LoggedRows, RewardParts
 
@@ -21,6 +21,8 @@ __all__ = ["METHODS", "parts_of"]
 _PARTS: dict[str, Callable[[Any, LoggedRows], RewardParts]] = {
     "partially_linear": partially_linear_parts,
     "fixed_effects": fixed_effects_parts,
+    "mixed": shrunk_parts,
+    "mundlak": shrunk_parts,
     "outcome_only": outcome_only_parts,
     "linear_control": linear_control_parts,
     "invariance": invariance_parts,
