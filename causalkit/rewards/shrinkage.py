@@ -124,7 +124,7 @@ def _between(Z: Array, effects: Array, weight: Array, sigma2: float, penalty: fl
     moment = Z.T @ (Z * weight[:, None])
     ridge = np.full(Z.shape[1], penalty)
     ridge[0] = 0.0
-    bread = np.linalg.inv(moment + np.diag(ridge))
+    bread = np.asarray(np.linalg.inv(moment + np.diag(ridge)), dtype=np.float64)
     coef: Array = np.asarray(bread @ (Z.T @ (weight * effects)))
     fitted: Array = np.asarray(Z @ coef)
     residual: Array = effects - fitted
