@@ -124,8 +124,9 @@ class RewardDeconfounder(BaseEstimator):
         σ̂², its degrees of freedom, absorbed rank, λ.
     level_effects_, variance_components_ : DataFrame, dict
         Methods with levels: factor, level, n, effect, se, shrinkage, connected_set; and the variances of shrinkage.
-    weights_, first_stage_ : ndarray, DataFrame
-        Of "weighting" and "instrument".
+    weights_, first_stage_, anderson_rubin_ : ndarray, DataFrame, AndersonRubinSet
+        Of "weighting" and "instrument"; the first stage shows γ̂ by least squares beside γ̂ by instruments, and the
+        Anderson-Rubin set (one endogenous column) is the one to read where instruments are weak.
     outcome_model_, treatment_model_, final_model_, encoder_ : fitted models
         Nuisances on all rows, the reward model, the encoder.
     repeat_sd_ : ndarray, shape (p,)
@@ -711,4 +712,5 @@ _EXTRA_ATTRIBUTES = (
     "variance_components_",
     "weights_",
     "first_stage_",
+    "anderson_rubin_",
 )

@@ -13,6 +13,7 @@ from causalkit.rewards.baselines import (
     outcome_only_parts,
 )
 from causalkit.rewards.group_effects import fixed_effects_parts, shrunk_parts
+from causalkit.rewards.instrument_method import instrument_parts
 from causalkit.rewards.partially_linear import partially_linear_parts
 from causalkit.rewards.records import LoggedRows, RewardParts
 
@@ -23,6 +24,7 @@ _PARTS: dict[str, Callable[[Any, LoggedRows], RewardParts]] = {
     "fixed_effects": fixed_effects_parts,
     "mixed": shrunk_parts,
     "mundlak": shrunk_parts,
+    "instrument": instrument_parts,
     "outcome_only": outcome_only_parts,
     "linear_control": linear_control_parts,
     "invariance": invariance_parts,
