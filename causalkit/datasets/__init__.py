@@ -3,7 +3,8 @@
 Every simulated design takes ``random_state``, documents the order of its draws, cites its source and
 returns the sample together with its truth: maps return a :class:`SimulatedMap` (a calibration sample, a
 trial, the true effect, and the values that estimators have in the population), compositions a
-:class:`LogisticNormalSample`, confounded linear designs with an augmentation a :class:`ConfoundedLinearSample`.
+:class:`LogisticNormalSample`, confounded linear designs with an augmentation a :class:`ConfoundedLinearSample`, logs of
+published content a :class:`RewardSample`.
 """
 
 from causalkit.datasets.augmentation_designs import (
@@ -41,6 +42,10 @@ from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, mak
 from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
 from causalkit.datasets.optical_device import OpticalSample, load_optical_device, make_optical_like
 from causalkit.datasets.paper_map import PaperMap, make_paper_map
+from causalkit.datasets.reward_designs import make_reward_instrument, make_reward_linear, make_reward_nonlinear
+from causalkit.datasets.reward_level_designs import make_reward_groups, make_reward_two_by_two, make_reward_weekday
+from causalkit.datasets.reward_sample import RewardSample
+from causalkit.datasets.reward_texts import election_tweet_features, load_election_tweets, load_movie_reviews
 from causalkit.datasets.simulated_map import SimulatedMap
 from causalkit.datasets.tables import load_cora, load_diabetes_map, load_income_map
 from causalkit.datasets.tilting import TiltedArms, tilt_arms
@@ -58,10 +63,12 @@ __all__ = [
     "OpticalSample",
     "PanelMap",
     "PaperMap",
+    "RewardSample",
     "SimulatedMap",
     "SiteMap",
     "TiltedArms",
     "cache_directory",
+    "election_tweet_features",
     "fetch",
     "fetch_american_gut",
     "fetch_gemas_soil",
@@ -72,8 +79,10 @@ __all__ = [
     "heteroscedastic_map_bias",
     "load_cora",
     "load_diabetes_map",
+    "load_election_tweets",
     "load_expenditure_shares",
     "load_income_map",
+    "load_movie_reviews",
     "load_optical_device",
     "load_school_shares",
     "make_colored_digits",
@@ -88,6 +97,12 @@ __all__ = [
     "make_optical_like",
     "make_panel_map",
     "make_paper_map",
+    "make_reward_groups",
+    "make_reward_instrument",
+    "make_reward_linear",
+    "make_reward_nonlinear",
+    "make_reward_two_by_two",
+    "make_reward_weekday",
     "make_site_map",
     "make_surrogacy_map",
     "mixture_map_truth",
