@@ -48,7 +48,7 @@ class ShrunkEffects:
     Attributes
     ----------
     effects : ndarray, shape (G,)
-        α̃; the prior mean for a level without rows.
+        α̃; for a level without rows the prior mean at the mean features.
     prior_means : ndarray, shape (G,)
         What is expected of a level before its outcomes are seen.
     shrinkage : ndarray, shape (G,)
@@ -151,15 +151,14 @@ def _shrink(
     sigma2, tau2 = fit.sigma2, between.level_variance
     noise = np.divide(sigma2, weight, out=np.full(len(weight), np.inf), where=seen)
     kept = np.divide(tau2, tau2 + noise, out=np.zeros(len(weight)), where=seen & (tau2 + noise > 0))
-    prior = np.full(len(weight), between.coef[0])
-    prior[seen] = between.fitted
+    # A level without rows is expected where the average level is.
+    rows = np.tile(np.average(Z, axis=0, weights=weight[seen]), (len(weight), 1))
+    rows[seen] = Z
+    prior = rows @ between.coef
     effects = np.where(seen, prior + kept * (np.where(seen, estimates, 0.0) - prior), prior)
     # Errors of α̂ about its prior mean have variance σ_u² + σ²/n_g, so their weighted sums have this covariance.
     scores = Z * (weight[seen] * np.sqrt(tau2 + noise[seen]))[:, None]
     covariance = between.bread @ (scores.T @ scores) @ between.bread
-    rows = np.zeros((len(weight), Z.shape[1]))
-    rows[:, 0] = 1.0
-    rows[seen] = Z
     prior_error = np.einsum("ij,ij->i", rows @ covariance, rows)
     own = np.where(seen, kept * np.where(seen, noise, 0.0), tau2)
     posterior = own + (1 - kept) ** 2 * prior_error
