@@ -113,7 +113,7 @@ def first_stage_frame(
             f"weak instruments for {values}: below {WEAK_F:g} the two-stage estimate is biased towards least squares "
             "and its interval is too short. The Anderson-Rubin set, which may be unbounded, is the one to read.",
             WeakInstrumentWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=stacklevel,
         )
     return frame
 
