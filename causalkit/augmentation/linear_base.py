@@ -330,7 +330,8 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ndarray, shape (n,) or (n, t)
         """
         check_is_fitted(self)
-        table = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], reset=False)
+        # One order in memory, so that frames and arrays give the same last digit.
+        table = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False)
         if self._source.feature_map is not None:
             mapped = self._source.feature_map.transform(table)
             table = mapped if sparse.issparse(mapped) else as_float(mapped)
@@ -571,6 +572,22 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return identified_bounds(self, r2_max, contrast, n_bootstrap)
 
     # ------------------------------------------------------------------ state
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether those of a ``feature_map`` are included. Those of an augmenter are not: it is immutable, and
+            ``set_params(augmentation=...)`` takes another one.
+
+        Returns
+        -------
+        dict
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        return {name: value for name, value in params.items() if not name.startswith("augmentation__")}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.stats import norm
 
+from causalkit.augmentation.augmenters import Augmenter
 from causalkit.composition.box_cox import BoxCoxCLR
 from causalkit.composition.partial_correlation_estimator import CompositionalPartialCorrelation
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
@@ -230,3 +231,25 @@ class CompositionalPartialCorrelationAdapter(CompositionalPartialCorrelation):
     def score(self, X: Any, y: Any = None) -> float:
         """Log-density of positive amounts."""
         return super().score(self._parts(X), y)
+
+
+class FirstColumnNoise(Augmenter):
+    """Noise of size .1 on the first column, for features of any number, which the checks vary."""
+
+    is_sequential = True
+
+    def parameter_names(self, n_features: int) -> list[str]:
+        """One parameter."""
+        return ["noise"]
+
+    def sample(self, n_rows: int, n_features: int, rng: np.random.Generator) -> np.ndarray:
+        """Normal noise."""
+        return 0.1 * rng.standard_normal((n_rows, 1))
+
+    def apply(self, X: Any, G: Any) -> np.ndarray:
+        """Add it to the first column."""
+        return X + G * np.eye(1, X.shape[1])
+
+    def covariance(self, n_features: int) -> np.ndarray:
+        """Its variance in the first place."""
+        return 0.01 * np.diag(np.eye(1, n_features)[0])

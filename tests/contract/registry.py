@@ -9,6 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from causalkit.augmentation import (
+    IVLikeBoostingRegressor,
+    IVLikeNetClassifier,
+    IVLikeNetRegressor,
+    IVLikeRegressor,
+    IVLikeRegressorCV,
+)
+from causalkit.augmentation.augmenters import NullSpaceShift
 from causalkit.composition.box_cox import BoxCoxCLR
 from causalkit.composition.partial_correlation_estimator import CompositionalPartialCorrelation
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
@@ -20,6 +28,7 @@ from tests.contract.adapters import (
     ClosureAdapter,
     CLRAdapter,
     CompositionalPartialCorrelationAdapter,
+    FirstColumnNoise,
     HierarchicalCalibrationAdapter,
     ILRAdapter,
     LinearCalibrationAdapter,
@@ -259,8 +268,138 @@ COMPOSITION_CASES = [
 ]
 
 
+# ---------------------------------------------------------------------- augmentation
+
+N_ROWS, FEATURES = 240, ["size", "weight", "colour", "angle"]
+SHIFT = NullSpaceShift([[0.0, 0.0, 1.0, 0.0]], scale=0.5)
+
+
+def confounded_data(classes: bool = False) -> ContractData:
+    """Four features of which the third carries a hidden confounder and has no effect."""
+    rng = np.random.default_rng(20250830)
+    n = N_ROWS + 40
+    hidden = rng.normal(size=n)
+    X = rng.normal(size=(n, 4)) + hidden[:, None] * [0.5, 0.0, 1.0, 0.0]
+    y = X @ [1.0, -0.5, 0.0, 0.2] + hidden + 0.3 * rng.normal(size=n)
+    rows = [f"u{i}" for i in range(n)]
+    table = pd.DataFrame(X, columns=FEATURES, index=rows)
+    outcome = pd.Series((y > 0).astype(int) if classes else y, name="outcome", index=rows)
+    return ContractData(
+        X=table[:N_ROWS],
+        y=outcome[:N_ROWS],
+        X_new=table[N_ROWS:],
+        optional_params={
+            "sample_weight": rng.integers(1, 4, N_ROWS).astype(float),
+            "groups": rng.integers(0, 30, N_ROWS),
+        },
+    )
+
+
+def errors_of_coefficients(fitted: Any, data: ContractData, n_jobs: int | None) -> Any:
+    """Influence values; the rows are passed again, because files and pickles hold none."""
+    return fitted.inference(chunks=[(data.X, data.y)])
+
+
+PREDICTOR = "it predicts and does not transform; searches and routing are in tests/augmentation"
+PREDICTOR_FAILURES = {
+    "test_a_failed_fit_leaves_the_old_one": "a constant outcome is fitted; tests/augmentation breaks fits otherwise",
+    "test_pipeline": PREDICTOR,
+    "test_routing_through_a_pipeline": PREDICTOR,
+    "test_grid_search": PREDICTOR,
+    "test_cross_validation_slices_what_belongs_to_rows": PREDICTOR,
+}
+NO_ROWS = {"test_saved_estimator_has_the_same_state": "a file holds no rows, so the reference to them is gone"}
+OWN_DRAWS = {
+    "check_sample_weight_equivalence_on_dense_data": "repeated rows get draws of their own, a weighted row has one"
+}
+ROUND_TRIP = {"test_clone_and_parameters_round_trip": "an immutable augmenter shows its arguments, but none can be set"}
+SINGLE_PRECISION = {
+    "check_sample_weight_equivalence_on_dense_data": "training in single precision differs beyond seven digits"
+}
+
+
+def _predictor(
+    name: str, estimator: Any, adapter: Any, grid: dict[str, list[Any]], failures: dict[str, str], result: Any = None
+) -> ContractCase:
+    classes = isinstance(estimator, IVLikeNetClassifier)
+    return ContractCase(
+        name=name,
+        estimator=estimator,
+        adapter=adapter,
+        make_data=lambda: confounded_data(classes),
+        grid=grid,
+        method="predict",
+        result=result,
+        expected_failures=PREDICTOR_FAILURES | failures,
+    )
+
+
+_ALPHA = {"alpha": [0.01, 1.0]}
+# Some checks have more columns than rows, where least squares needs a ridge.
+_RIDGE = {"ridge": 0.1}
+_NOISE = {"augmentation": FirstColumnNoise(), "random_state": 0}
+_NET = {"hidden_layer_sizes": (8,), "max_epochs": 3, "early_stopping": False, "random_state": 0, "device": "cpu"}
+
+AUGMENTATION_CASES = [
+    _predictor("iv_like_plain", IVLikeRegressor(), IVLikeRegressor(**_RIDGE), _ALPHA, NO_ROWS, errors_of_coefficients),
+    _predictor(
+        "iv_like_augmented",
+        IVLikeRegressor(augmentation=SHIFT, n_draws=2, random_state=0),
+        IVLikeRegressor(**_RIDGE, **_NOISE),
+        _ALPHA,
+        NO_ROWS | OWN_DRAWS,
+        errors_of_coefficients,
+    ),
+    _predictor(
+        "iv_like_analytic",
+        IVLikeRegressor(augmentation=SHIFT, penalty="analytic"),
+        IVLikeRegressor(**_RIDGE, augmentation=FirstColumnNoise(), penalty="analytic"),
+        _ALPHA,
+        NO_ROWS,
+        errors_of_coefficients,
+    ),
+    _predictor(
+        "iv_like_chosen",
+        IVLikeRegressorCV(selection="tolerance", tolerance=0.001, augmentation=SHIFT, random_state=0),
+        IVLikeRegressorCV(**_RIDGE),
+        {"tolerance": [0.001, 0.01]},
+        NO_ROWS,
+        errors_of_coefficients,
+    ),
+    _predictor(
+        "iv_like_boosting",
+        IVLikeBoostingRegressor(augmentation=SHIFT, max_iter=10, random_state=0),
+        IVLikeBoostingRegressor(max_iter=10),
+        _ALPHA,
+        ROUND_TRIP,
+    ),
+    _predictor(
+        "iv_like_boosting_augmented",
+        IVLikeBoostingRegressor(augmentation=SHIFT, penalty="paired", max_iter=10, random_state=0),
+        IVLikeBoostingRegressor(**_NOISE, max_iter=30),
+        _ALPHA,
+        OWN_DRAWS | ROUND_TRIP,
+    ),
+    _predictor(
+        "iv_like_net",
+        IVLikeNetRegressor(augmentation=SHIFT, **_NET),
+        IVLikeNetRegressor(**_NET | {"max_epochs": 100}),
+        _ALPHA,
+        SINGLE_PRECISION | ROUND_TRIP,
+    ),
+    _predictor(
+        "iv_like_net_classifier",
+        IVLikeNetClassifier(augmentation=SHIFT, **_NET),
+        IVLikeNetClassifier(**_NET | {"max_epochs": 100}),
+        _ALPHA,
+        SINGLE_PRECISION | ROUND_TRIP,
+    ),
+]
+
+
 CASES: list[ContractCase] = [
     *COMPOSITION_CASES,
+    *AUGMENTATION_CASES,
     _correction("linear", LinearCalibration(), LinearCalibrationAdapter(), _COV, CORRECTION_FAILURES),
     _correction(
         "tweedie",
