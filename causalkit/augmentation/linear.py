@@ -235,7 +235,8 @@ class IVLikeRegressor(BaseIVLikeRegressor):
         """Add a chunk of rows to the moments, and solve again.
 
         Memory does not grow with the rows; the rows of an earlier ``fit`` are added to. The coefficients equal
-        those of one fit to all rows, in any chunking; ``inference`` then needs the chunks again.
+        those of one fit to all rows, in any chunking; ``inference`` then needs the chunks again. The first chunk
+        must determine the coefficients by itself: more rows than features, or ``ridge``.
 
         Parameters
         ----------
