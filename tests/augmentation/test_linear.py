@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 from typing import Any
 
 import numpy as np
@@ -481,3 +483,18 @@ def test_score_is_the_share_of_variance_on_the_rows_as_given() -> None:
     )
     found = model.score(data.X, data.y, data.weight, exogenous=data.W)
     np.testing.assert_allclose(found, share, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["linear", "cross_validated"])
+def test_examples_of_the_documentation(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"causalkit.augmentation.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_an_augmenter_is_replaced_as_a_whole() -> None:
+    model = IVLikeRegressor(augmentation=AdditiveNoise(0.5))
+    params = model.get_params()
+    assert "augmentation__scale" not in params
+    assert model.set_params(**params).augmentation == AdditiveNoise(0.5)
+    assert model.set_params(augmentation=AdditiveNoise(2.0)).augmentation.scale == 2.0
