@@ -67,6 +67,7 @@ class Decoder:
             "masked_array": lambda n: np.ma.MaskedArray(self.decode(n["data"]), self.decode(n["mask"])),
             "object_array": self._object_array,
             "instance": self._instance,
+            "spline": self._spline,
             "frame": self._frame,
             "series": self._series,
             "index": self._index,
@@ -126,12 +127,21 @@ class Decoder:
         array.flags.writeable = bool(node["writeable"])
         return array
 
+    def _spline(self, node: dict[str, Node]) -> Any:
+        from scipy.interpolate import BSpline
+
+        knots, coefficients = self.decode(node["knots"]), self.decode(node["coefficients"])
+        return BSpline(
+            knots, coefficients, int(node["degree"]), extrapolate=node["extrapolate"], axis=int(node["axis"])
+        )
+
     def _object_array(self, node: dict[str, Node]) -> NDArray[Any]:
         items = self._all(node)
         if math.prod(node["shape"]) != len(items):
             return _malformed(node["shape"])
         array = np.empty(len(items), dtype=object)
-        array[:] = items
+        for i, item in enumerate(items):  # one by one: tuples would be taken for further dimensions
+            array[i] = item
         return array.reshape(node["shape"])
 
     def _column(self, node: Node, index: Any, name: Any = None) -> Any:

@@ -105,6 +105,8 @@ class Encoder:
             body = {"type": "token"}  # an identity and nothing else
         elif isinstance(value, np.ndarray):
             body = self._encode_array(value, path, depth)
+        elif type(value).__name__ == "BSpline" and type(value).__module__.startswith("scipy.interpolate"):
+            body = self._encode_spline(value, path, depth)
         elif (pd := _pandas()) is not None and isinstance(value, pd.Series | pd.DataFrame | pd.Index):
             body = self._encode_pandas(value, pd, path, depth)
         else:
@@ -126,10 +128,11 @@ class Encoder:
             raise PersistenceError(f"{path} is a {type(value).__name__}: expected a plain array; use numpy.asarray.")
         if value.dtype.hasobject and value.dtype.names is None:
             for i, item in enumerate(value.ravel()):
-                if not (item is None or isinstance(item, str | bool | int | float | np.generic)):
+                parts = item if type(item) is tuple else (item,)
+                if not all(part is None or isinstance(part, str | bool | int | float | np.generic) for part in parts):
                     raise PersistenceError(
                         f"{path} is an object array that holds a {type(item).__name__} (entry {i}): expected str, "
-                        "int, float, bool or None. Convert it to a plain array before saving."
+                        "int, float, bool, None or tuples of them. Convert it to a plain array before saving."
                     )
             items = self._encode_all(value.ravel().tolist(), path, depth)
             return {"type": "object_array", "shape": list(value.shape), "dtype": "object", "items": items}
@@ -141,6 +144,18 @@ class Encoder:
         self.arrays.append(np.asarray(value).transpose(axes))
         number = len(self.arrays) - 1
         return {"type": "array", "number": number, "axes": axes, "writeable": bool(value.flags.writeable)}
+
+    def _encode_spline(self, value: Any, path: str, depth: int) -> dict[str, Node]:
+        """A spline is its knots and coefficients."""
+        knots, coefficients = (np.array(part) for part in (value.t, value.c))
+        return {
+            "type": "spline",
+            "knots": self.encode(knots, f"{path}.t", depth + 1),
+            "coefficients": self.encode(coefficients, f"{path}.c", depth + 1),
+            "degree": int(value.k),
+            "extrapolate": value.extrapolate if isinstance(value.extrapolate, str) else bool(value.extrapolate),
+            "axis": int(value.axis),
+        }
 
     def _encode_pandas(self, value: Any, pd: Any, path: str, depth: int) -> dict[str, Node]:
         def inner(part: Any, what: str) -> Node:

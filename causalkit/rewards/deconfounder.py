@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -317,7 +318,9 @@ class RewardDeconfounder(BaseEstimator):
                 )
 
     def _store(self, rows: LoggedRows, parts: RewardParts, shares: Array) -> None:
-        self._parts, self._groups = parts, rows.groups
+        self._groups = rows.groups
+        self._scale = self._influence_scale(parts)
+        self._parts = replace(parts, within=None)  # its factors belong to the rows of the fit
         self._names = rows.names
         for name in [n for n in vars(self) if n in _EXTRA_ATTRIBUTES]:
             delattr(self, name)
@@ -685,16 +688,20 @@ class RewardDeconfounder(BaseEstimator):
             estimate, self._influence(directions), names=names, groups=groups, n_obs=n
         )
 
+    def _influence_scale(self, parts: RewardParts) -> float:
+        """What influence values are multiplied by: degrees of freedom and the number of clusters."""
+        kind = self._covariance_kind()
+        if parts.within is not None:
+            return float(np.sqrt(parts.within.finite_sample_factor(kind, self._groups)))
+        if kind == "HC1":
+            return float(np.sqrt(len(parts.residuals) / parts.degrees_of_freedom))
+        if kind == "cluster" and self._groups is not None:
+            return float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
+        return 1.0
+
     def _influence(self, directions: Array) -> NDArray[Any]:
         """Influence values of combinations of the coefficients, finite-sample factors included."""
-        parts, kind = self._parts, self._covariance_kind()
-        scale = 1.0
-        if parts.within is not None:
-            scale = float(np.sqrt(parts.within.finite_sample_factor(kind, self._groups)))
-        elif kind == "HC1":
-            scale = float(np.sqrt(len(parts.residuals) / parts.degrees_of_freedom))
-        elif kind == "cluster" and self._groups is not None:
-            scale = float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
+        parts, scale = self._parts, self._scale
         if parts.influence is not None:
             return np.asarray(parts.influence @ directions * scale)
         if len(parts.fits) == 1:

@@ -12,7 +12,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.utils import get_tags
 
 from causalkit.rewards.confounders import Confounders
-from causalkit.rewards.nuisances import ConfounderBasis, RidgeOnBasis
+from causalkit.rewards.nuisances import RidgeOnBasis
 
 __all__ = ["ConfounderEffect", "LinearEffect", "NoEffect", "NuisanceEffect", "model_input", "resolve_model"]
 
@@ -123,7 +123,7 @@ class LinearEffect:
 
     Attributes
     ----------
-    basis : ConfounderBasis or None
+    basis : object with ``transform``, or None
         b; None takes numeric columns and one-hot levels as they are.
     columns : ndarray of int
         Which columns of the basis have a coefficient.
@@ -137,7 +137,7 @@ class LinearEffect:
         Training means, for the score.
     """
 
-    basis: ConfounderBasis | None
+    basis: Any
     columns: NDArray[np.intp]
     coef: Array
     covariance: Array

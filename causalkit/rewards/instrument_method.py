@@ -50,7 +50,8 @@ def _basis(estimator: Any, confounders: Confounders) -> EndogenousBasis:
     for name in endogenous:
         if name not in roles.numeric:
             raise ValueError(
-                f"endogenous names {name!r}, which is no numeric column of confounders; available: {list(roles.numeric)}."
+                f"endogenous names {name!r}, which is no numeric column of confounders; available: "
+                f"{list(roles.numeric)}."
             )
     if not endogenous:
         raise ValueError(
@@ -72,8 +73,8 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     confounders = rows.confounders
     if confounders is None or rows.instruments is None:
         raise ValueError(
-            'instruments is missing, which method="instrument" needs: pass columns that move the confounder and have no '
-            "effect on the outcome of their own."
+            'instruments is missing, which method="instrument" needs: pass columns that move the confounder and have '
+            "no effect on the outcome of their own."
         )
     basis = _basis(estimator, confounders)
     table = basis.transform(confounders.matrix())
@@ -82,8 +83,8 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     names = [confounders.roles.numeric[j] for j in basis.endogenous_columns]
     if rows.instruments.shape[1] < m:
         raise ValueError(
-            f"instruments has {rows.instruments.shape[1]} columns for {m} endogenous confounders {names}: pass at least "
-            "one instrument per endogenous column, or name fewer in `endogenous`."
+            f"instruments has {rows.instruments.shape[1]} columns for {m} endogenous confounders {names}: pass at "
+            "least one instrument per endogenous column, or name fewer in `endogenous`."
         )
     left = _given_confounders(rows, table)
     refuse_unidentified(left, rows.feature_moment, rows.names, rows.n)
