@@ -13,9 +13,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.atomic_fit import atomic_fit
-from causalkit.exceptions import IdentificationError
 from causalkit.inference import InferenceResult
-from causalkit.rewards.orthogonal import row_chunks, times
+from causalkit.rewards.bradley_terry import ComparedPairs, fit_bradley_terry, pairs_within
+from causalkit.rewards.orthogonal import times
+from causalkit.rewards.row_hashes import hash_rows
 from causalkit.validation import (
     Groups,
     check_groups,
@@ -29,53 +30,6 @@ __all__ = ["PairwiseRewardModel", "pairs_within"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
-
-_MAX_NEWTON = 100
-
-
-def pairs_within(codes: Rows, max_pairs: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """Pairs of rows of the same group: all of them, or ``max_pairs`` drawn without replacement.
-
-    Parameters
-    ----------
-    codes : ndarray of int, shape (n,)
-        Group of each row.
-    max_pairs : int
-        Largest number of pairs of one group.
-    rng : Generator
-        Draws them.
-
-    Returns
-    -------
-    first, second : ndarray of int, shape (m,)
-        Rows, the first one before the second in the order of rows.
-    """
-    order = np.argsort(codes, kind="stable")
-    sizes = np.bincount(codes)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    first: list[Rows] = []
-    second: list[Rows] = []
-    for size in np.unique(sizes[sizes > 1]):
-        groups = np.flatnonzero(sizes == size)
-        total = int(size) * (int(size) - 1) // 2
-        if total <= max_pairs:
-            i, j = np.triu_indices(size, 1)
-            picked_i, picked_j = np.tile(i, (len(groups), 1)), np.tile(j, (len(groups), 1))
-        else:
-            numbers = np.stack([rng.choice(total, max_pairs, replace=False) for _ in groups])
-            picked_i, picked_j = _pair_of_number(numbers, int(size))
-        first.append(order[starts[groups, None] + picked_i].ravel())
-        second.append(order[starts[groups, None] + picked_j].ravel())
-    if not first:
-        return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)
-    return np.concatenate(first), np.concatenate(second)
-
-
-def _pair_of_number(numbers: Rows, size: int) -> tuple[Rows, Rows]:
-    """The pair i < j with the given number in the order (0,1), (0,2), ..., (1,2), ...."""
-    i = (size - 2 - np.floor((np.sqrt(4.0 * size * (size - 1) - 8.0 * numbers - 7) - 1) / 2)).astype(np.intp)
-    j = numbers + i + 1 - size * (size - 1) // 2 + (size - i) * (size - i - 1) // 2
-    return i, j.astype(np.intp)
 
 
 class PairwiseRewardModel(RegressorMixin, BaseEstimator):
@@ -105,21 +59,29 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
     coef_ : ndarray, shape (p,)
         w, log-odds per unit of each feature.
     covariance_ : ndarray, shape (p, p)
-        :math:`H^{-1}\Omega H^{-1}`, Ω summed within prompts (or ``groups``); for pairs that cross prompts the dyadic
-        :math:`\sum_i s_is_i' - \sum_e\psi_e\psi_e'`, s_i the sum of ψ over pairs with row i.
+        :math:`H^{-1}\Omega H^{-1}`, Ω summed within prompts (or ``groups``) times G/(G - 1); for pairs that cross
+        them the dyadic :math:`\sum_u s_us_u' - \sum_{uv}\psi_{uv}\psi_{uv}'`, s_u the sum of ψ over pairs with unit u
+        (a row, or a group where there are ``groups``), ψ_uv that over pairs of the units u and v.
     scale_ : float
-        Slope of the rewards on the scores; NaN after ``fit_pairs``.
+        Slope of the rewards on the scores, within prompts where there are any; NaN after ``fit_pairs``.
     n_pairs_ : int
         Pairs used.
-    n_features_in_ : int
-        Features.
+    row_hashes_ : ndarray of uint64
+        Hashes of the feature rows, by which texts are recognised later.
+    n_features_in_, feature_names_in_
+        What was seen in fit.
 
     Raises
     ------
     ValueError
-        No pair is left.
+        No pair is left, or all pairs lie in one group.
     IdentificationError
         Separable pairs, or collinear features, without penalty.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The Newton iteration did not settle.
 
     Notes
     -----
@@ -186,10 +148,9 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         prompts : array-like, shape (n,), optional
             Pairs are formed within prompts; None forms them over all rows.
         sample_weight : array-like, shape (n,), optional
-            Weights of rows; a pair has the mean of its two.
+            Weights of rows; a pair has the mean of its two, and none if one of them is 0.
         groups : array-like, shape (n,), optional
-            Clusters of the standard errors; default the prompts. With pairs inside prompts, each prompt must lie in
-            one group.
+            Clusters of the standard errors; default the prompts.
 
         Returns
         -------
@@ -204,50 +165,41 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
             )
             reward = np.asarray(reward, dtype=np.float64)
             n = len(reward)
-            weight = check_sample_weight(sample_weight, n, like="X")
+            weight = _mean_one(sample_weight, n, "X")
             inside, clusters = check_groups(prompts, n, name="prompts", like="X"), check_groups(groups, n, like="X")
-            first, second = self._pairs(n, inside)
-            if weight is not None:
-                kept = (weight[first] > 0) & (weight[second] > 0)
-                first, second = first[kept], second[kept]
-            gap = reward[first] - reward[second]
-            kept = np.abs(gap) > self.min_gap
-            if not kept.any():
-                raise ValueError(
-                    f"no pair is left: {len(gap)} pairs were formed, {int((~kept).sum())} have rewards that differ by "
-                    f"at most min_gap={self.min_gap}. Rewards must vary within prompts: check them, or lower min_gap."
-                )
-            first, second, gap = first[kept], second[kept], gap[kept]
-            pair_weight = None if weight is None else (weight[first] + weight[second]) / 2
-            labels = self._pair_clusters(first, second, inside, clusters)
-            difference = features[first].astype(np.float64) - features[second].astype(np.float64)
-            won = (gap > 0).astype(np.float64)
-            self._solve(difference, won, np.zeros(len(won)), pair_weight, labels, (first, second))
-            score = times(features, self.coef_)
-            centred = score - score.mean()
-            spread = float(centred @ centred)
-            self.scale_ = float(centred @ reward) / spread if spread > 0 else float("nan")
+            first, second, gap = self._kept_pairs(reward, weight, inside)
+            pairs = ComparedPairs(
+                features,
+                first,
+                second,
+                (gap > 0).astype(np.float64),
+                np.zeros(len(gap)),
+                (weight[first] + weight[second]) / 2,
+            )
+            self._solve(pairs, clusters, inside, np.arange(n))
+            self.scale_ = _slope(reward, times(features, self.coef_), weight, inside)
+            self.row_hashes_ = hash_rows(features)
         return self
+
+    def _kept_pairs(self, reward: Array, weight: Array, inside: Groups | None) -> tuple[Rows, Rows, Array]:
+        """Pairs of rows with positive weight whose rewards differ by more than ``min_gap``, and the differences."""
+        first, second = self._pairs(len(reward), inside)
+        weighted = (weight[first] > 0) & (weight[second] > 0)
+        first, second = first[weighted], second[weighted]
+        gap = reward[first] - reward[second]
+        kept = np.abs(gap) > self.min_gap
+        if not kept.any():
+            raise ValueError(
+                f"no pair is left: {len(gap)} pairs were formed, {int((~kept).sum())} have rewards that differ by "
+                f"at most min_gap={self.min_gap}. y must vary within prompts: check it, or lower min_gap."
+            )
+        return first[kept], second[kept], gap[kept]
 
     def _pairs(self, n: int, prompts: Groups | None) -> tuple[Rows, Rows]:
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         if prompts is not None:
             return pairs_within(prompts.codes, self.max_pairs_per_prompt, rng)
         return pairs_within(np.zeros(n, dtype=np.intp), self.max_pairs_per_prompt * n, rng)
-
-    @staticmethod
-    def _pair_clusters(first: Rows, second: Rows, prompts: Groups | None, groups: Groups | None) -> Rows | None:
-        """Cluster of each pair; None where pairs share rows across clusters."""
-        chosen = groups if groups is not None else prompts
-        if chosen is None:
-            return None
-        codes = chosen.codes
-        if (codes[first] != codes[second]).any():
-            raise ValueError(
-                "groups divide pairs: some prompt has rows in two groups. Pass groups that hold whole prompts, or "
-                "leave them out."
-            )
-        return np.unique(codes[first], return_inverse=True)[1].astype(np.intp)
 
     def fit_pairs(
         self,
@@ -280,8 +232,8 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         """
         self._check_parameters()
         with atomic_fit(self):
-            first = np.asarray(validate_data(self, X_first, dtype=[np.float64, np.float32]), dtype=np.float64)
-            second = np.asarray(validate_data(self, X_second, dtype=[np.float64, np.float32], reset=False))
+            first = validate_data(self, X_first, dtype=[np.float64, np.float32])
+            second = validate_data(self, X_second, dtype=[np.float64, np.float32], reset=False)
             m = len(first)
             if len(second) != m:
                 raise ValueError(f"X_first has {m} rows, X_second {len(second)}: pass one row of each per pair.")
@@ -289,90 +241,33 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
             if ((outcome < 0) | (outcome > 1)).any():
                 raise ValueError("won must lie in [0, 1]: 1 where the first text won, 0 where the second did.")
             known = np.zeros(m) if offset is None else check_vector(offset, "offset", n_rows=m, like="X_first")
-            weight = check_sample_weight(sample_weight, m, like="X_first")
+            weight = _mean_one(sample_weight, m, "X_first")
             clusters = check_groups(groups, m, like="X_first")
-            _, rows = np.unique(np.vstack([first, second]), axis=0, return_inverse=True)
-            rows = rows.ravel().astype(np.intp)
-            labels = None if clusters is None else clusters.codes
-            self._solve(first - second, outcome, known, weight, labels, (rows[:m], rows[m:]))
+            features = np.concatenate([first, second])
+            self.row_hashes_, texts = np.unique(hash_rows(features), return_inverse=True)
+            pairs = ComparedPairs(features, np.arange(m), np.arange(m, 2 * m), outcome, known, weight)
+            both = None if clusters is None else Groups(np.tile(clusters.codes, 2), clusters.labels)
+            self._solve(pairs, both, None, texts.ravel().astype(np.intp))
             self.scale_ = float("nan")
         return self
 
-    # ------------------------------------------------------------------ solution
-
-    def _solve(
-        self,
-        difference: Array,
-        won: Array,
-        offset: Array,
-        weight: Array | None,
-        clusters: Rows | None,
-        rows: tuple[Rows, Rows],
-    ) -> None:
-        w = np.ones(len(won)) if weight is None else weight
-        coef = self._newton(difference, won, offset, w)
-        probability = expit(difference @ coef + offset)
-        hessian = self._hessian(difference, w * probability * (1 - probability))
-        self.coef_, self.n_pairs_ = coef, len(won)
-        inverse = np.linalg.inv(hessian)
-        # Influence on the scale of a mean over pairs.
-        scores = difference * (w * (won - probability))[:, None]
-        self._influence, self._clusters = len(won) * scores @ inverse, clusters
-        if clusters is not None:
-            self.covariance_ = self.inference().cov
-            return
-        summed = np.zeros((int(max(r.max() for r in rows)) + 1, len(coef)))
-        for side in rows:
-            for j in range(len(coef)):
-                summed[:, j] += np.bincount(side, weights=scores[:, j], minlength=len(summed))
-        omega = summed.T @ summed - scores.T @ scores
-        covariance = inverse @ omega @ inverse
-        # The dyadic estimate need not be positive; pairs as independent are its lower limit then.
-        if np.linalg.eigvalsh(covariance)[0] < 0:
-            covariance = inverse @ (scores.T @ scores) @ inverse
-        self.covariance_ = covariance
-
-    def _newton(self, difference: Array, won: Array, offset: Array, w: Array) -> Array:
-        """Damped Newton steps on the convex loss."""
-        coef = np.zeros(difference.shape[1])
-        value = self._loss(difference, won, offset, w, coef)
-        for _ in range(_MAX_NEWTON):
-            probability = expit(difference @ coef + offset)
-            gradient = difference.T @ (w * (probability - won)) + self.penalty * coef
-            step = np.linalg.solve(self._hessian(difference, w * probability * (1 - probability)), gradient)
-            size = 1.0
-            while size > 1e-8 and self._loss(difference, won, offset, w, coef - size * step) > value:
-                size /= 2
-            coef = coef - size * step
-            before, value = value, self._loss(difference, won, offset, w, coef)
-            if np.abs(size * step).max() < 1e-10 * max(1.0, np.abs(coef).max()) or abs(before - value) < 1e-14 * abs(
-                value
-            ):
-                break
-        if self.penalty == 0 and np.abs(difference @ coef).max(initial=0.0) > 30 and value < 1e-6 * len(won):
-            raise IdentificationError(
-                "the pairs are separable: some combination of features tells every winner, and its coefficient is "
-                "infinite. Set penalty > 0."
-            )
-        return coef
-
-    def _loss(self, difference: Array, won: Array, offset: Array, w: Array, coef: Array) -> float:
-        linear = difference @ coef + offset
-        return float(w @ (np.logaddexp(0.0, linear) - won * linear)) + 0.5 * self.penalty * float(coef @ coef)
-
-    def _hessian(self, difference: Array, curvature: Array) -> Array:
-        p = difference.shape[1]
-        total = self.penalty * np.eye(p)
-        for part in row_chunks(len(difference), p):
-            total += difference[part].T @ (difference[part] * curvature[part, None])
-        if self.penalty == 0:
-            values = np.linalg.eigvalsh(total)
-            if values[0] <= 1e-12 * max(float(values[-1]), 1e-300):
-                raise IdentificationError(
-                    f"the differences of features have a direction without variation (eigenvalue {values[0]:.2g}), or "
-                    "the pairs are separable: drop a feature, or set penalty > 0."
+    def _solve(self, pairs: ComparedPairs, groups: Groups | None, prompts: Groups | None, rows: Rows) -> None:
+        """Fit, with errors by groups, else by prompts, else by rows."""
+        chosen = groups if groups is not None else prompts
+        units = rows if chosen is None else chosen.codes
+        if len(np.unique(units[np.concatenate([pairs.first, pairs.second])])) == 1:
+            if groups is not None:
+                raise ValueError(
+                    "groups has 1 cluster with pairs: a clustered covariance needs at least two. Leave groups out, or "
+                    "pass finer ones."
                 )
-        return total
+            # A single prompt has no other prompts to vary against; its rows have.
+            chosen, units = None, rows
+        fit = fit_bradley_terry(pairs, penalty=float(self.penalty), units=units)
+        self.coef_, self.covariance_, self.n_pairs_ = fit.coef, fit.covariance, len(pairs.won)
+        self._influence = fit.influence
+        kind = "rows" if chosen is None else "groups" if groups is not None else "prompts"
+        self._dependence = f"{fit.n_units} {kind}" if fit.influence is not None else f"pairs that share {kind}"
 
     # ------------------------------------------------------------------ use
 
@@ -408,14 +303,15 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
             raise ValueError(f"X_first has {len(first)} rows, X_second {len(second)}: pass one row of each per pair.")
         return np.asarray(expit(first - second))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of pairs of rows that the scores order as ``y`` does (ties count one half).
+    def score(self, X: Any, y: Any, *, prompts: Any = None) -> float:
+        """Share of pairs of rows that the scores order as ``y`` does (ties of the scores count one half).
 
         Parameters
         ----------
         X, y : array-like
             Features and rewards.
-        sample_weight : ignored
+        prompts : array-like, shape (n,), optional
+            Only pairs within prompts count.
 
         Returns
         -------
@@ -423,7 +319,7 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         """
         from causalkit.selection import pairwise_accuracy
 
-        return float(pairwise_accuracy(y, self.predict(X)))
+        return float(pairwise_accuracy(y, self.predict(X), strata=prompts))
 
     def inference(self) -> InferenceResult:
         """Coefficients with standard errors, clustered by prompt (or group), dyadic for pairs that cross prompts.
@@ -435,15 +331,30 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         names = [str(name) for name in getattr(self, "feature_names_in_", [])]
         names = names or [f"x{j}" for j in range(len(self.coef_))]
-        if self._clusters is None:
+        if self._influence is None:
             return InferenceResult(
                 estimate=self.coef_,
                 cov=self.covariance_,
                 names=tuple(names),
                 n_obs=self.n_pairs_,
-                dependence="pairs that share a row",
+                dependence=self._dependence,
             )
-        n_groups = int(self._clusters.max()) + 1
-        groups = Groups(self._clusters, np.arange(n_groups))
-        result = InferenceResult.from_influence(self.coef_, self._influence, names=names, groups=groups)
-        return replace(result, df=None, dependence=f"pairs of {n_groups} prompts or groups")
+        n_units = len(self._influence)
+        result = InferenceResult.from_influence(
+            self.coef_, self._influence, names=names, n_obs=self.n_pairs_, df=n_units - 1
+        )
+        return replace(result, dependence=self._dependence)
+
+
+def _mean_one(sample_weight: Any, n_rows: int, like: str) -> Array:
+    weight = check_sample_weight(sample_weight, n_rows, like=like)
+    return np.ones(n_rows) if weight is None else weight / weight.mean()
+
+
+def _slope(reward: Array, score: Array, weight: Array, prompts: Groups | None) -> float:
+    """Slope of rewards on scores within prompts; NaN where scores do not vary there."""
+    codes = np.zeros(len(score), dtype=np.intp) if prompts is None else prompts.codes
+    total = np.bincount(codes, weight)
+    centred = score - (np.bincount(codes, weight * score) / np.where(total > 0, total, 1.0))[codes]
+    spread = float(weight @ centred**2)
+    return float((weight * centred) @ reward) / spread if spread > 0 else float("nan")
