@@ -17,7 +17,7 @@ from causalkit.rewards.fixed_effects import WithinFit, within_fit
 from causalkit.rewards.level_effects import LevelEffects, leave_one_out_residuals, level_effects
 from causalkit.rewards.nuisances import ConfounderBasis
 from causalkit.rewards.orthogonal import times, transposed_times
-from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.records import Factor, LoggedRows, RewardParts
 from causalkit.rewards.shrinkage import mixed_effects, mundlak_effects
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class LevelEffect:
 
     def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
         """Features and outcome demeaned within the levels of these rows."""
-        absorption = absorb(new.factors)
+        absorption = absorb([_recoded(factor) for factor in new.factors])
         left, target = absorption.residualise(X), absorption.residualise(y)
         if self.basis is not None:
             W = absorption.residualise(self.basis.transform(new.matrix()))
@@ -121,6 +121,12 @@ class LevelEffect:
             left = (left - W @ (inverse @ transposed_times(left, W).T)).astype(left.dtype, copy=False)
             target = target - W @ (inverse @ (W.T @ target))
         return left, target
+
+
+def _recoded(factor: Factor) -> Factor:
+    """The same grouping with codes from 0: unseen levels are groups of their own."""
+    levels, codes = np.unique(factor.codes, return_inverse=True)
+    return Factor(factor.name, codes.ravel().astype(np.intp), levels)
 
 
 def require_factors(rows: LoggedRows, method: str, single: bool) -> Confounders:
@@ -180,7 +186,8 @@ def fixed_effects_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         left = absorption.residualise(values)
         if W is not None:
             kept = absorption.residualise(W)
-            left = left - kept @ (within.numeric.inverse @ (kept.T @ left))
+            weighted = left if absorption.weight is None else left * absorption.weight
+            left = left - kept @ (within.numeric.inverse @ (kept.T @ weighted))
         return values - left
 
     # The regression on C is a projection here, so that it is taken in sample.
@@ -254,7 +261,7 @@ def assemble(
     confounders = require_factors(rows, "fixed_effects", single=False)
     plain = np.zeros(rows.n) if basis is None else basis.transform(confounders.matrix()) @ within.gamma
     for effects, factor in zip(values, confounders.factors, strict=True):
-        plain = plain + effects[factor.codes]
+        plain = plain + np.nan_to_num(effects)[factor.codes]  # levels whose rows have no weight have no effect
     effect = LevelEffect(
         values=values,
         errors=errors,

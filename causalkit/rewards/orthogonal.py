@@ -46,7 +46,9 @@ def gram(X: NDArray[np.floating], weight: Array | None = None, centre: Array | N
         block = X[part].astype(np.float64)
         if centre is not None:
             block -= centre
-        total += block.T @ (block if weight is None else block * weight[part, None])
+        if weight is not None:
+            block *= np.sqrt(weight[part, None])  # one matrix on both sides: the symmetric product is half the work
+        total += block.T @ block
     return total
 
 
