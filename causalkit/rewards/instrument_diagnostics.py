@@ -15,7 +15,7 @@ from scipy import linalg, stats
 
 from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.inference.covariance import influence_covariance
-from causalkit.linear import LinearFit, weighted_least_squares
+from causalkit.linear import LinearFit, linear_moments, weighted_least_squares
 from causalkit.rewards.instrument import TwoStageFit
 from causalkit.validation import Groups, check_choice
 
@@ -134,9 +134,7 @@ def _conditional_wald(fit: TwoStageFit, j: int, kind: str, groups: Groups | None
     size = np.linalg.norm(Z, axis=0)
     # L'Z'C_others = 0, so L'Z'e_j does not depend on the coefficients of the others; only its variance does.
     silent = linalg.null_space(((weighted / size).T @ (others / np.linalg.norm(others, axis=0))).T) / size[:, None]
-    stage_others = weighted_least_squares(Z, fit.endogenous[:, j], w)
-    fitted = np.column_stack([c - weighted_least_squares(Z, c, w).residuals for c in others.T])
-    slopes = weighted_least_squares(fitted, fit.endogenous[:, j] - stage_others.residuals, w).coef
+    slopes = linear_moments(Z, others, fit.endogenous[:, j], w).coef
     stage = weighted_least_squares(Z, fit.endogenous[:, j] - others @ slopes, w)
     rows = silent.T @ (weighted.T @ Z)
     return wald_statistic(rows @ stage.coef, rows @ _covariance(stage, kind, groups, fit.n_partialled, w) @ rows.T)
