@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.augmentation.arguments import Variation, require_parameters, resolve_variation
 from causalkit.augmentation.draws import augment, augmentation_name
+from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
 from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
@@ -26,7 +27,7 @@ PENALTIES = ("pointwise", "paired", "projected")
 RANK_TOL = 1e-8  # as in the linear estimator
 
 
-class IVLikeBoostingRegressor(RegressorMixin, BaseEstimator):
+class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstimator):
     r"""Boosted regression trees with a penalty on what the augmentation changes.
 
     With r = y - h(GX) and δ = h(GX) - h(X) the trees minimise, stage by stage,

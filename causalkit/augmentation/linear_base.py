@@ -18,6 +18,7 @@ from causalkit.augmentation.augmenters.base import Augmenter, FunctionAugmenter
 from causalkit.augmentation.bounds import Breakdown, IdentifiedBounds, breakdown, identified_bounds
 from causalkit.augmentation.diagnostics import AugmentationDiagnostics, diagnose, leak_tests, relevance_pvalue
 from causalkit.augmentation.draws import augment, known_covariance, orbit_draws
+from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
 from causalkit.augmentation.inference import bootstrap_result, influence_result
 from causalkit.augmentation.influence import influence_values
 from causalkit.augmentation.moments import Moments
@@ -89,7 +90,7 @@ class FitInput:
     exogenous_names: list[str]
 
 
-class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Shared parts of :class:`IVLikeRegressor` and :class:`IVLikeRegressorCV`."""
 
     # Rows of the fit, kept for a second pass: files hold moments, coefficients and parameters.
@@ -572,22 +573,6 @@ class BaseIVLikeRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return identified_bounds(self, r2_max, contrast, n_bootstrap)
 
     # ------------------------------------------------------------------ state
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters by name.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-            Whether those of a ``feature_map`` are included. Those of an augmenter are not: it is immutable, and
-            ``set_params(augmentation=...)`` takes another one.
-
-        Returns
-        -------
-        dict
-        """
-        params: dict[str, Any] = super().get_params(deep)
-        return {name: value for name, value in params.items() if not name.startswith("augmentation__")}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.augmentation.arguments import Variation, resolve_variation
+from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
 from causalkit.augmentation.net_pairs import NetObjectives, NetPairs, Scaling, Targets
 from causalkit.exceptions import ConvergenceWarning, MethodNotApplicableError
 from causalkit.nn.blocks import check_layer_sizes, make_mlp, mlp_outputs
@@ -42,7 +43,7 @@ class _Trained:
     device: Any
 
 
-class IVLikeNetMixin:
+class IVLikeNetMixin(ImmutableAugmenterMixin):
     """Parameters and ``fit`` of the networks; the estimators say what their targets and outputs are."""
 
     def __init__(
