@@ -718,6 +718,7 @@ _EXTRA_ATTRIBUTES = (
     "level_effects_",
     "variance_components_",
     "weights_",
+    "balance_",
     "first_stage_",
     "anderson_rubin_",
 )

@@ -1,0 +1,100 @@
+"""The method "weighting": rows weighted so that texts and a categorical confounder are independent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from causalkit.crossfit import CrossFitter, Nuisance
+from causalkit.rewards.effects import LinearEffect
+from causalkit.rewards.partially_linear import refuse_thin_levels
+from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.weighting import (
+    auc_after_weighting,
+    balancing_weights,
+    weighted_level_means,
+    weighted_regression,
+)
+
+__all__ = ["weighting_parts"]
+
+Array = NDArray[np.float64]
+
+
+def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
+    """Weighted regression of y on features, and weighted level means of y."""
+    confounders = rows.confounders
+    if confounders is None or confounders.roles.numeric:
+        numeric = [] if confounders is None else list(confounders.roles.numeric)
+        raise ValueError(
+            f'method="weighting" needs categorical confounders; {numeric} are numeric: use method="partially_linear", '
+            "cut them into levels, or name coded columns in `categorical`."
+        )
+    if len(confounders.factors) > 1:
+        raise ValueError(
+            f'method="weighting" needs one factor; got {[f.name for f in confounders.factors]}: join them with '
+            "interactions=[tuple of names]."
+        )
+    factor = confounders.factors[0]
+    refuse_thin_levels(estimator, rows)
+    probabilities = _probabilities(estimator, rows, factor.codes)
+    balance = balancing_weights(
+        factor.codes,
+        probabilities,
+        max_weight=estimator.max_weight,
+        weight=rows.weight,
+        levels=factor.levels,
+        stacklevel=6,
+    )
+    fit = weighted_regression(rows.X, rows.y, balance.weights, names=rows.names)
+    _, groups = estimator._kind_for(rows)
+    means = weighted_level_means(rows.y, factor.codes, factor.n_levels, balance.weights, groups=groups)
+    columns = confounders.design()
+    centre = rows.mean(columns)
+    effect = LinearEffect(
+        None,
+        np.arange(factor.n_levels, dtype=np.intp),
+        means.effect,
+        np.diag(means.std_error**2),
+        centre,
+        rows.feature_mean,
+        float(rows.mean(rows.y)),
+    )
+    effect_rows = means.effect[factor.codes] - float(centre @ means.effect)
+    before, _ = auc_after_weighting(factor.codes, probabilities, np.ones(rows.n))
+    after, _ = auc_after_weighting(factor.codes, probabilities, balance.weights)
+    return RewardParts(
+        coef=fit.coef,
+        adjusted=rows.y - effect_rows,
+        effect_rows=effect_rows,
+        effect=effect,
+        fits=[fit],
+        residuals=fit.residuals,
+        residual_variance=fit.residual_variance,
+        degrees_of_freedom=fit.degrees_of_freedom,
+        informative=np.ones(rows.n, dtype=bool),
+        second_moment=fit.second_moment,
+        extras={
+            "weights_": balance.weights,
+            "balance_": {"auc_before": before, "auc_after": after, "effective_sample_size": balance.effective_size},
+        },
+    )
+
+
+def _probabilities(estimator: Any, rows: LoggedRows, codes: NDArray[np.intp]) -> Array:
+    """Out-of-fold probabilities of the levels given the features."""
+    model = estimator.confounder_model
+    if model is None:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=100.0, max_iter=1000))
+    fitter = CrossFitter(
+        cv=estimator.cv, n_jobs=estimator.n_jobs, random_state=estimator._seed, verbose=estimator.verbose
+    )
+    nuisance = Nuisance("confounder", model, codes, "predict_proba", sample_weight=rows.weight, X=rows.X)
+    groups = None if rows.groups is None else rows.groups.codes
+    found = fitter.predict([nuisance], groups=groups, stratify=codes).predictions["confounder"][0]
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
