@@ -81,7 +81,12 @@ def summarise(estimator: Any) -> RewardSummary:
     if method == "instrument":
         notes.append("Where the instrumented confounder came after the text, the reward is net of the path through it.")
     if method == "weighting":
-        notes.append("The weights are taken as known in the standard errors.")
+        known = estimator.balance_["weights_taken_as_known"]
+        notes.append(
+            "The weights are taken as known in the standard errors, which are then too large as a rule."
+            if known
+            else "The standard errors account for the estimated weights of the logistic classifier."
+        )
     notes += [f"Warned: {problem}" for problem in estimator._diagnostics.problems]
     assumptions = [_CONSISTENCY, _UNMEASURED]
     if method != "standardization":

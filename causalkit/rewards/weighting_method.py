@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalkit.crossfit import CrossFitter, Nuisance
+from causalkit.inference.covariance import influence_covariance
 from causalkit.rewards.effects import LinearEffect
 from causalkit.rewards.partially_linear import refuse_thin_levels
 from causalkit.rewards.records import LoggedRows, RewardParts
@@ -21,7 +22,12 @@ from causalkit.rewards.weighting import (
     weighted_regression,
 )
 
+if TYPE_CHECKING:
+    from causalkit.validation import Groups
+
 __all__ = ["weighting_parts"]
+
+_MOST_SCORES = 500  # columns of the classifier's scores; beyond them the weights are taken as known
 
 Array = NDArray[np.float64]
 
@@ -56,11 +62,19 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     means = weighted_level_means(rows.y, factor.codes, factor.n_levels, balance.weights, groups=groups)
     columns = confounders.design()
     centre = rows.mean(columns)
+    influence: Array | None = None
+    covariance = np.diag(means.std_error**2)
+    if estimator.confounder_model is None and estimator.max_weight is None and _is_small(rows, factor.n_levels):
+        influence = np.asarray(fit.influence(), dtype=np.float64)
+        own = columns * balance.weights[:, None]
+        level_influence = own * (rows.y[:, None] - means.effect) / own.mean(axis=0)
+        influence, level_influence = _less_score_space(rows, columns, probabilities, [influence, level_influence])
+        covariance = _covariance(level_influence, groups)
     effect = LinearEffect(
         None,
         np.arange(factor.n_levels, dtype=np.intp),
         means.effect,
-        np.diag(means.std_error**2),
+        covariance,
         centre,
         rows.feature_mean,
         float(rows.mean(rows.y)),
@@ -74,6 +88,7 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         effect_rows=effect_rows,
         effect=effect,
         fits=[fit],
+        influence=influence,
         residuals=fit.residuals,
         residual_variance=fit.residual_variance,
         degrees_of_freedom=fit.degrees_of_freedom,
@@ -81,9 +96,45 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         second_moment=fit.second_moment,
         extras={
             "weights_": balance.weights,
-            "balance_": {"auc_before": before, "auc_after": after, "effective_sample_size": balance.effective_size},
+            "balance_": {
+                "auc_before": before,
+                "auc_after": after,
+                "effective_sample_size": balance.effective_size,
+                "weights_taken_as_known": influence is None,
+            },
         },
     )
+
+
+def _is_small(rows: LoggedRows, n_levels: int) -> bool:
+    return (n_levels - 1) * (rows.X.shape[1] + 2) <= min(_MOST_SCORES, rows.n // 5)
+
+
+def _less_score_space(rows: LoggedRows, columns: Array, probabilities: Array, influences: list[Array]) -> list[Array]:
+    """Influence values less their projection on the scores of the logistic classifier and of the level shares.
+
+    Maximum likelihood weights make the estimate more precise than known ones would: its influence is the residual of
+    the regression on the scores (1{C = c} - p_c(X))·(1, X) and 1{C = c} - P(c) (test_weighting_errors_match_spread).
+    """
+    surprise = (columns - probabilities)[:, 1:]
+    design = np.hstack([np.ones((rows.n, 1)), (rows.X - rows.feature_mean) / np.sqrt(_positive(rows))])
+    scores = np.einsum("ic,ij->icj", surprise, design).reshape(rows.n, -1)
+    shares = (columns - rows.mean(columns))[:, 1:]
+    S = np.hstack([scores, shares])
+    if rows.weight is not None:
+        S = S * rows.weight[:, None]
+    inverse = np.linalg.pinv(S.T @ S, hermitian=True)
+    return [influence - S @ (inverse @ (S.T @ influence)) for influence in influences]
+
+
+def _positive(rows: LoggedRows) -> Array:
+    variance = np.diag(rows.feature_moment)
+    return np.where(variance > 0, variance, 1.0)
+
+
+def _covariance(influence: Array, groups: Groups | None) -> Array:
+    factor = 1.0 if groups is None else groups.n_groups / (groups.n_groups - 1)
+    return influence_covariance(influence, groups=groups, factor=factor)
 
 
 def _probabilities(estimator: Any, rows: LoggedRows, codes: NDArray[np.intp]) -> Array:
