@@ -1,6 +1,6 @@
 """The chapters of the demo, in order. A family joins by its line here."""
 
-from causalkit.demo import composition, debiasing
+from causalkit.demo import augmentation, composition, debiasing
 from causalkit.demo.content import Chapter
 
 __all__ = ["CHAPTERS"]
@@ -8,4 +8,5 @@ __all__ = ["CHAPTERS"]
 CHAPTERS: tuple[Chapter, ...] = (
     debiasing.CHAPTER,
     composition.CHAPTER,
+    augmentation.CHAPTER,
 )  # fmt: skip
