@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.rewards.reward_inputs import encode_batches, texts_of
@@ -47,7 +48,7 @@ class RewardFunction:
         batch_size: int = 64,
         name: str = "deconfounded_reward",
     ) -> None:
-        check_is_fitted(estimator)
+        _check_estimator(estimator)
         check_choice(text, "text", ("completion", "prompt_completion"))
         check_choice(out_of_support, "out_of_support", ("keep", "none", "clip"))
         self.batch_size = check_integer(batch_size, "batch_size", low=1)
@@ -157,7 +158,7 @@ class RewardFunction:
         return items, list(prompts)
 
     def _valued(self, features: NDArray[np.floating], log_metric: Any) -> tuple[Array, NDArray[np.bool_]]:
-        if features.shape[1] != self._rewards.n_features:
+        if self._rewards.n_features not in (None, features.shape[1]):
             raise ValueError(
                 f"encoder returned {features.shape[1]} columns, but the reward was fitted on "
                 f"{self._rewards.n_features}: pass the encoder that made the training features."
@@ -262,6 +263,15 @@ def as_reward_function(
     )
 
 
+def _check_estimator(estimator: Any) -> None:
+    if not hasattr(estimator, "predict") or isinstance(estimator, type):
+        raise TypeError(
+            f"estimator must be a fitted RewardDeconfounder or another regressor with predict; got {estimator!r}."
+        )
+    if isinstance(estimator, BaseEstimator):
+        check_is_fitted(estimator)
+
+
 def _checked_encoder(encoder: Any, estimator: Any) -> Any:
     chosen = encoder if encoder is not None else getattr(estimator, "encoder_", None)
     if chosen is None:
@@ -275,7 +285,11 @@ def _checked_encoder(encoder: Any, estimator: Any) -> Any:
             "turns a list of texts into an (n, p) array."
         )
     if isinstance(chosen, BaseEstimator):
-        check_is_fitted(chosen)
+        try:
+            check_is_fitted(chosen)
+        except NotFittedError:
+            # Some transformers, such as a vectoriser with a given vocabulary, work without a fit: this one decides.
+            chosen.transform(["text"])
     return chosen
 
 

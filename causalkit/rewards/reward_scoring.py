@@ -26,9 +26,9 @@ class Rewards:
 
     def __init__(self, estimator: Any, conservative: float) -> None:
         self.conservative = conservative
-        model = getattr(estimator, "final_model_", None) or estimator
+        model = getattr(estimator, "final_model_", estimator)
         self.linear = isinstance(model, PairwiseRewardModel) or all(hasattr(model, name) for name in _LINEAR)
-        self.n_features = int(estimator.n_features_in_)
+        self.n_features: int | None = getattr(estimator, "n_features_in_", None)
         if self.linear:
             self.coef = np.asarray(model.coef_, dtype=np.float64)
             self.intercept = float(getattr(model, "intercept_", 0.0))
@@ -53,7 +53,7 @@ class Rewards:
         values = self.intercept + times(features, self.coef)
         if self.conservative > 0:
             variance = np.empty(len(features))
-            for part in row_chunks(len(features), self.n_features):
+            for part in row_chunks(*features.shape):
                 centred = features[part].astype(np.float64) - self.mean
                 variance[part] = np.einsum("ij,ij->i", centred @ self.covariance, centred)
             values -= self.conservative * np.sqrt(np.clip(variance, 0.0, None))
