@@ -67,6 +67,20 @@ _EXPORTS = {
     ],
     "causalkit.inference": ["InferenceResult"],
     "causalkit.persistence": ["load", "save"],
+    "causalkit.rewards": [
+        "PairwiseRewardModel",
+        "RewardDeconfounder",
+        "SentenceEncoder",
+        "as_reward_function",
+        "benchmark_confounders",
+        "combine_with_experiment",
+        "compare_rewards",
+        "e_value",
+        "make_preference_pairs",
+        "omitted_variable_bias",
+        "robustness_value",
+    ],
+    "causalkit.selection": ["best_of_n_uplift", "pairwise_accuracy", "ranking_report"],
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 _SUBMODULES = (
@@ -81,6 +95,8 @@ _SUBMODULES = (
     "nn",
     "persistence",
     "plotting",
+    "rewards",
+    "selection",
 )
 
 __all__ = sorted([*_MODULE_OF, *_SUBMODULES])

@@ -26,6 +26,7 @@ from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode, read_log
 from causalkit.rewards.records import LoggedRows, RewardParts
 from causalkit.rewards.sensitivity import sensitivity_frame
+from causalkit.rewards.standardization_method import ModelEffect, StandardizedEffect
 from causalkit.rewards.summaries import RewardSummary, summarise
 from causalkit.validation import check_choice, check_integer, check_sample_weight, check_vector
 
@@ -331,6 +332,8 @@ class RewardDeconfounder(BaseEstimator):
         self._outcome_mean = float(rows.mean(rows.y))
         self._outcome_variance = float(rows.mean((rows.y - self._outcome_mean) ** 2))
         self.intercept_ = self._outcome_mean - float(rows.feature_mean @ parts.coef)
+        if parts.intercept is not None:
+            self.intercept_ = parts.intercept
         self.adjusted_reward_, self.confounder_effect_ = parts.adjusted, parts.effect_rows
         self.informative_rows_ = parts.informative
         self.feature_residual_covariance_ = parts.second_moment
@@ -342,7 +345,7 @@ class RewardDeconfounder(BaseEstimator):
         )
         self._coding = None if rows.confounders is None else rows.confounders.without_rows()
         self.covariance_ = self._covariance_matrix(parts)
-        rewards = self._outcome_mean + times(rows.X, parts.coef) - float(rows.feature_mean @ parts.coef)
+        rewards = self.intercept_ + times(rows.X, parts.coef)
         self.reward_quantiles_ = np.quantile(rewards, np.linspace(0, 1, 1001))
         self.support_radius_ = self._support_radius(rows)
 
@@ -410,7 +413,7 @@ class RewardDeconfounder(BaseEstimator):
                     f"{type(self.final_model).__name__}: leave it at None, or take the intervals of its own."
                 )
             return np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1)
-        reward = self._outcome_mean + times(features, self.coef_) - float(self.feature_mean_ @ self.coef_)
+        reward = self.intercept_ + times(features, self.coef_)
         if not return_std:
             return reward
         variance = np.empty(len(features))
@@ -451,9 +454,10 @@ class RewardDeconfounder(BaseEstimator):
         if self._coding is None:
             return outcome
         new, _ = self._new_confounders(confounders, len(features))
-        effect = self._parts.effect
-        # An unseen level of "mundlak" is expected where its texts are.
-        value = effect.value_at(features, new) if isinstance(effect, LevelEffect) else effect.value(new)
+        effect: Any = self._parts.effect
+        # Where the effect depends on the text: standardization, and unseen levels of "mundlak".
+        by_text = isinstance(effect, LevelEffect | StandardizedEffect | ModelEffect)
+        value = effect.value_at(features, new) if by_text else effect.value(new)
         return np.asarray(outcome - value)
 
     def fit_transform(

@@ -16,6 +16,7 @@ from causalkit.rewards.group_effects import fixed_effects_parts, shrunk_parts
 from causalkit.rewards.instrument_method import instrument_parts
 from causalkit.rewards.partially_linear import partially_linear_parts
 from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.standardization_method import standardization_parts
 from causalkit.rewards.weighting_method import weighting_parts
 
 __all__ = ["METHODS", "parts_of"]
@@ -27,6 +28,7 @@ _PARTS: dict[str, Callable[[Any, LoggedRows], RewardParts]] = {
     "mundlak": shrunk_parts,
     "instrument": instrument_parts,
     "weighting": weighting_parts,
+    "standardization": standardization_parts,
     "outcome_only": outcome_only_parts,
     "linear_control": linear_control_parts,
     "invariance": invariance_parts,

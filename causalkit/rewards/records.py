@@ -131,6 +131,8 @@ class RewardParts:
         The regression within levels, whose covariances carry the absorbed degrees of freedom.
     covariance : ndarray, shape (p, p), or None
         Of θ̂, where it was needed on the way.
+    intercept : float or None
+        Of r̂(x) = intercept + x'θ̂; None where the mean text has the mean outcome.
     n_absorbed : int
         Absorbed rank.
     penalty : float
@@ -152,6 +154,7 @@ class RewardParts:
     second_moment: Array
     within: WithinFit | None = None
     covariance: Array | None = None
+    intercept: float | None = None
     n_absorbed: int = 0
     penalty: float = 0.0
     extras: dict[str, Any] = field(default_factory=dict)
