@@ -229,7 +229,7 @@ def test_additive_design_meets_the_general_gate() -> None:
     spread = estimates.std(axis=0, ddof=1)
     assert (np.abs(estimates.mean(axis=0) - THETA) < 4 * spread / np.sqrt(replicates)).all()
     # 240 intervals: four binomial standard errors are .056.
-    assert 0.95 - 0.056 <= np.mean(hits) <= 1.0
+    assert 0.95 - 0.056 <= np.mean(hits) <= 0.995
     # θ'X alone goes with C: b'θ/√(θ'Σθ + σ²) = 2/7 is right, zero would be wrong.
     assert abs(np.mean(correlation) - 2 / 7) < 4 * np.std(correlation) / np.sqrt(replicates)
 
@@ -247,8 +247,8 @@ def test_effects_that_differ_over_the_log_are_averaged() -> None:
         errors.append(np.sqrt(influence_covariance(fit.influence)[0, 0]))
     assert abs(np.mean(estimates) - 2) < 4 * np.std(estimates) / np.sqrt(replicates)
     assert_allclose(np.mean(errors), np.std(estimates, ddof=1), rtol=4 / np.sqrt(2 * replicates))
-    # Without the sampling of the log's own mix, 1/√n alone, the error would be less than three quarters of this.
-    assert np.mean(errors) > np.sqrt(3 / n)
+    # 1/n is the variance at a fixed mix, Var(C²)/n = 2/n that of the mix.
+    assert_allclose(np.mean(errors), np.sqrt(3 / n), rtol=0.03)
 
 
 # ---------------------------------------------------------------------- refusals

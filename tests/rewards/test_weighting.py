@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from causalkit.exceptions import IdentificationError, OverlapWarning
+from causalkit.rewards.estimated_weights import influence_with_estimated_weights
 from causalkit.rewards.weighting import (
     auc_after_weighting,
     balancing_weights,
@@ -81,6 +82,41 @@ def test_two_by_two_sampled() -> None:
     assert np.mean(np.abs(np.array(slopes) - 1) < 1.96 * np.array(errors)) >= 0.92
     assert np.mean(np.abs(np.array(gaps) - 3) < 1.96 * np.array(gap_errors)) >= 0.92
     assert np.mean(errors) > np.std(slopes)
+
+
+def test_estimated_weights_have_the_right_errors() -> None:
+    n, replicates = 2000, 200
+    rng = np.random.default_rng(33)
+    slopes, errors = [], []
+    for _ in range(replicates):
+        c = rng.integers(0, 2, n)
+        x = (rng.uniform(size=n) < np.where(c == 1, 0.8, 0.2)).astype(float)[:, None]
+        # Cell frequencies are the maximum likelihood probabilities of a logistic regression on one binary feature.
+        probabilities = two_by_two(c, x[:, 0])
+        y = x[:, 0] + 3 * c + rng.standard_normal(n)
+        fit = weighted_regression(x, y, balancing_weights(c, probabilities).weights)
+        influence = influence_with_estimated_weights(fit.influence(), c, probabilities, x)
+        slopes.append(fit.coef[0])
+        errors.append(np.sqrt((influence**2).sum()) / n)
+    assert_allclose(np.mean(errors), np.std(slopes, ddof=1), rtol=4 / np.sqrt(2 * replicates))
+    assert 0.89 <= np.mean(np.abs(np.array(slopes) - 1) < 1.96 * np.array(errors)) <= 0.995
+
+
+def test_projection_on_scores_equals_least_squares() -> None:
+    X, codes, probabilities, y = sample(np.random.default_rng(34), 200)
+    weight = np.random.default_rng(35).uniform(0.5, 1.5, 200)
+    weight /= weight.mean()
+    influence = weighted_regression(X, y, balancing_weights(codes, probabilities, weight=weight).weights).influence()
+    scores = []
+    for c in range(3):  # all levels: the projection does not change with the one that is left out
+        gap = (codes == c) - probabilities[:, c]
+        scores += [weight * gap, weight * gap * X[:, 0], weight * gap * X[:, 1]]
+        scores += [weight * ((codes == c) - weight[codes == c].sum() / 200)]
+    s = np.column_stack(scores)
+    expected = influence - s @ np.linalg.lstsq(s, influence, rcond=None)[0]
+    assert_allclose(influence_with_estimated_weights(influence, codes, probabilities, X, weight), expected, atol=1e-9)
+    with pytest.raises(ValueError, match="8 scores for 30 rows: expected at most 6"):
+        influence_with_estimated_weights(influence[:30], codes[:30], probabilities[:30], X[:30])
 
 
 def test_known_weights_have_the_right_errors() -> None:
