@@ -4,8 +4,11 @@ from causalkit.plotting.alpha_path import AlphaPathDisplay
 from causalkit.plotting.augmentation_diagnostics import AugmentationDiagnosticsDisplay
 from causalkit.plotting.band import BandDisplay
 from causalkit.plotting.calibration import CalibrationDisplay
+from causalkit.plotting.overlap import OverlapDisplay
 from causalkit.plotting.partial_correlation import PartialCorrelationDisplay
+from causalkit.plotting.reward_comparison import RewardComparisonDisplay
 from causalkit.plotting.score import ScoreDisplay
+from causalkit.plotting.sensitivity_contour import SensitivityContourDisplay
 from causalkit.plotting.site_forest import SiteForestDisplay
 
 __all__ = [
@@ -13,7 +16,10 @@ __all__ = [
     "AugmentationDiagnosticsDisplay",
     "BandDisplay",
     "CalibrationDisplay",
+    "OverlapDisplay",
     "PartialCorrelationDisplay",
+    "RewardComparisonDisplay",
     "ScoreDisplay",
+    "SensitivityContourDisplay",
     "SiteForestDisplay",
 ]
