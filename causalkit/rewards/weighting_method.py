@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from causalkit.crossfit import CrossFitter, Nuisance
 from causalkit.inference.covariance import influence_covariance
 from causalkit.rewards.effects import LinearEffect
+from causalkit.rewards.estimated_weights import MAX_SCORES, influence_with_estimated_weights
 from causalkit.rewards.partially_linear import refuse_thin_levels
 from causalkit.rewards.records import LoggedRows, RewardParts
 from causalkit.rewards.weighting import (
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from causalkit.validation import Groups
 
 __all__ = ["weighting_parts"]
-
-_MOST_SCORES = 500  # columns of the classifier's scores; beyond them the weights are taken as known
 
 Array = NDArray[np.float64]
 
@@ -68,7 +67,9 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         influence = np.asarray(fit.influence(), dtype=np.float64)
         own = columns * balance.weights[:, None]
         level_influence = own * (rows.y[:, None] - means.effect) / own.mean(axis=0)
-        influence, level_influence = _less_score_space(rows, columns, probabilities, [influence, level_influence])
+        both = np.hstack([influence, level_influence])
+        both = influence_with_estimated_weights(both, factor.codes, probabilities, rows.X, rows.weight)
+        influence, level_influence = both[:, : rows.X.shape[1]], both[:, rows.X.shape[1] :]
         covariance = _covariance(level_influence, groups)
     effect = LinearEffect(
         None,
@@ -107,29 +108,8 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
 
 
 def _is_small(rows: LoggedRows, n_levels: int) -> bool:
-    return (n_levels - 1) * (rows.X.shape[1] + 2) <= min(_MOST_SCORES, rows.n // 5)
-
-
-def _less_score_space(rows: LoggedRows, columns: Array, probabilities: Array, influences: list[Array]) -> list[Array]:
-    """Influence values less their projection on the scores of the logistic classifier and of the level shares.
-
-    Maximum likelihood weights make the estimate more precise than known ones would: its influence is the residual of
-    the regression on the scores (1{C = c} - p_c(X))·(1, X) and 1{C = c} - P(c) (test_weighting_errors_match_spread).
-    """
-    surprise = (columns - probabilities)[:, 1:]
-    design = np.hstack([np.ones((rows.n, 1)), (rows.X - rows.feature_mean) / np.sqrt(_positive(rows))])
-    scores = np.einsum("ic,ij->icj", surprise, design).reshape(rows.n, -1)
-    shares = (columns - rows.mean(columns))[:, 1:]
-    S = np.hstack([scores, shares])
-    if rows.weight is not None:
-        S = S * rows.weight[:, None]
-    inverse = np.linalg.pinv(S.T @ S, hermitian=True)
-    return [influence - S @ (inverse @ (S.T @ influence)) for influence in influences]
-
-
-def _positive(rows: LoggedRows) -> Array:
-    variance = np.diag(rows.feature_moment)
-    return np.where(variance > 0, variance, 1.0)
+    """Whether the classifier has few enough scores to project on; else the weights are taken as known."""
+    return (n_levels - 1) * (rows.X.shape[1] + 2) <= min(MAX_SCORES, rows.n // 5)
 
 
 def _covariance(influence: Array, groups: Groups | None) -> Array:
