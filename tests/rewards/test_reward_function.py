@@ -352,7 +352,7 @@ def test_encoder_output_is_checked(encoder: Any, message: str) -> None:
         (RewardDeconfounder, {}, TypeError, "estimator must be a fitted RewardDeconfounder"),
         (count_words, {}, TypeError, "estimator must be a fitted RewardDeconfounder"),
         (ESTIMATOR, {"encoder": 5}, TypeError, "encoder must be a callable, or a transformer"),
-        (ESTIMATOR, {"encoder": TfidfVectorizer()}, NotFittedError, "TfidfVectorizer"),
+        (ESTIMATOR, {"encoder": TfidfVectorizer()}, NotFittedError, "not fitted"),
         (RewardDeconfounder(), {"encoder": count_words}, NotFittedError, "RewardDeconfounder"),
         (ESTIMATOR, {"text": "both"}, ValueError, "text must be one of 'completion', 'prompt_completion'"),
         (ESTIMATOR, {"out_of_support": "drop"}, ValueError, "out_of_support must be one of 'keep', 'none', 'clip'"),
