@@ -53,10 +53,10 @@ def section(small: SmallDesign) -> Section:
         text=(
             "Growth of consumption on growth of disposable income, quarterly: the share of income that is spent at "
             "once (after Campbell and Mankiw 1990, with all consumption in the place of their non-durables and "
-            f"services). Income reacts to consumption, so past growth, {lags} quarters back, serves as instrument. The "
-            "same class takes real instruments, as anchor regression. Here, unlike with drawn parameters, strength "
-            "can be tested. An Anderson–Rubin set keeps its level however weak the instruments are; it may be two "
-            "rays, or empty."
+            "services). The same news moves both, so past growth serves as instrument, such as that of "
+            f"{lags} quarters back. The same class takes real instruments, as anchor regression. Here, unlike with "
+            "drawn parameters, strength can be tested. An Anderson–Rubin set keeps its level however weak the "
+            "instruments are; it may be two rays, or empty."
         ),
         tables=(
             Table(
@@ -170,6 +170,8 @@ def _readings(cases: list[_Case], small: SmallDesign) -> Iterator[str]:
                 f"{case.name}: the set {_words(case.found)} {held} the two-stage estimate {case.tsls:.2f}. A set also "
                 "gets short when no value fits well, so a short one is not a precise one."
             )
+            if case.found.lower > 1:
+                yield "All of it lies above 1, which no share can be: a sign against the instruments or the line."
     yield _refusal(small)
 
 
