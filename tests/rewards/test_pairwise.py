@@ -311,6 +311,22 @@ def test_names_pickle_and_determinism() -> None:
     assert np.isnan(PairwiseRewardModel().fit_pairs(X[:80], X[80:], y[:80] > y[80:]).scale_)
 
 
+def test_chunks_of_pairs_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three chunks of 1 024 pairs, with dyads of groups across their borders, give what one chunk gives."""
+    X, y, _ = comparisons(23, n_prompts=60)
+    groups = np.arange(240) // 8
+    fits = []
+    for cells in (2**22, 1):
+        monkeypatch.setattr("causalkit.rewards.orthogonal._CHUNK_CELLS", cells)
+        for metadata in ({}, {"groups": groups}, {"prompts": np.arange(240) % 4}):
+            model = PairwiseRewardModel(max_pairs_per_prompt=700 if metadata else 10, random_state=0)
+            fits.append(model.fit(X, y, **metadata))
+    for one, many in zip(fits[:3], fits[3:], strict=True):
+        assert one.n_pairs_ == many.n_pairs_ > 2048
+        assert_allclose(many.coef_, one.coef_, rtol=1e-9)
+        assert_allclose(many.covariance_, one.covariance_, rtol=1e-8)
+
+
 # ---------------------------------------------------------------------- simulated truth
 
 
