@@ -109,7 +109,7 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         basis, columns, gamma, covariance, rows.mean(table), rows.feature_mean, float(rows.mean(rows.y))
     )
     test = endogeneity_test(fit, covariance=robust, groups=groups)
-    first_stage = first_stage_frame(fit, covariance=robust, groups=groups, stacklevel=6)
+    first_stage = first_stage_frame(fit, covariance=robust, groups=groups, stacklevel=5)
     w = 1.0 if rows.weight is None else rows.weight
     freedom = rows.n - fit.n_partialled - m
     return RewardParts(
@@ -125,7 +125,7 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         informative=np.ones(rows.n, dtype=bool),
         second_moment=left,
         extras={
-            "first_stage_": first_stage.join(test.to_frame(), rsuffix="_endogeneity"),
+            "first_stage_": first_stage.join(test.to_frame().rename(columns={"pvalue": "endogeneity_pvalue"})),
             "anderson_rubin_": anderson_rubin_set(fit, covariance=robust, groups=groups) if m == 1 else None,
         },
     )

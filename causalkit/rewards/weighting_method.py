@@ -54,7 +54,7 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         max_weight=estimator.max_weight,
         weight=rows.weight,
         levels=factor.levels,
-        stacklevel=6,
+        stacklevel=5,
     )
     fit = weighted_regression(rows.X, rows.y, balance.weights, names=rows.names)
     _, groups = estimator._kind_for(rows)
