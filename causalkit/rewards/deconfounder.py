@@ -281,6 +281,9 @@ class RewardDeconfounder(BaseEstimator):
             self._diagnostics = diagnose(self, rows, parts, overlap, frame, prompts)
             if isinstance(self.final_model, PairwiseRewardModel):
                 self.final_model_ = clone(self.final_model).fit(rows.X, parts.adjusted, prompts=prompts)
+            if hasattr(self, "final_model_"):
+                rewards = np.asarray(self.final_model_.predict(rows.X), dtype=np.float64).reshape(-1)
+                self.reward_quantiles_ = np.quantile(rewards, np.linspace(0, 1, 1001))
             warn_of(self, self._diagnostics, stacklevel=2)
         return self
 
@@ -398,7 +401,8 @@ class RewardDeconfounder(BaseEstimator):
         X : array-like, shape (n, p), or texts
             Features or texts.
         return_std : bool, default=False
-            Also return standard errors of the reward relative to that of the mean text (linear rewards only).
+            Also return standard errors of the reward relative to that of the mean text (linear and pairwise
+            rewards).
 
         Returns
         -------
@@ -407,19 +411,22 @@ class RewardDeconfounder(BaseEstimator):
         """
         features = self._features(X)
         if hasattr(self, "final_model_"):
-            if return_std:
+            pairwise = isinstance(self.final_model_, PairwiseRewardModel)
+            if return_std and not pairwise:
                 raise ValueError(
-                    "return_std needs a linear reward, and this fit has final_model="
-                    f"{type(self.final_model).__name__}: leave it at None, or take the intervals of its own."
+                    "return_std needs a linear or pairwise reward, and this fit has a final model of type "
+                    f"{type(self.final_model_).__name__}: leave final_model at None."
                 )
-            return np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1)
-        reward = self.intercept_ + times(features, self.coef_)
+            reward = np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1)
+            covariance = self.final_model_.covariance_ if pairwise else self.covariance_
+        else:
+            reward, covariance = self.intercept_ + times(features, self.coef_), self.covariance_
         if not return_std:
             return reward
         variance = np.empty(len(features))
         for part in row_chunks(len(features), features.shape[1]):
             centred = features[part].astype(np.float64) - self.feature_mean_
-            variance[part] = np.einsum("ij,ij->i", centred @ self.covariance_, centred)
+            variance[part] = np.einsum("ij,ij->i", centred @ covariance, centred)
         return reward, np.sqrt(np.clip(variance, 0.0, None))
 
     def _new_confounders(self, confounders: Any, n_rows: int | None) -> tuple[Confounders, pd.DataFrame]:
@@ -578,6 +585,7 @@ class RewardDeconfounder(BaseEstimator):
         Returns
         -------
         InferenceResult
+            In units of y; log-odds for a pairwise reward.
         """
         check_is_fitted(self)
         if hasattr(self, "final_model_") and not isinstance(self.final_model_, PairwiseRewardModel):
@@ -589,7 +597,10 @@ class RewardDeconfounder(BaseEstimator):
         if len(first) != len(second):
             raise ValueError(f"X_first has {len(first)} rows, X_second {len(second)}: pass pairs of rows.")
         directions = (first.astype(np.float64) - second.astype(np.float64)).T
-        return self._inference_of(directions, [f"pair {i}" for i in range(len(first))])
+        names = [f"pair {i}" for i in range(len(first))]
+        if hasattr(self, "final_model_"):
+            return self.final_model_.inference().contrast(directions.T, names)
+        return self._inference_of(directions, names)
 
     def diagnostics(self) -> RewardDiagnostics:
         """Overlap, nuisance fit, additivity, confounders that follow the text; ``.ok`` if nothing was found.
