@@ -59,8 +59,9 @@ class Breakdown:
 
     @property
     def confounding_needed(self) -> Array:
-        """Smallest R² that reconciles the data with the invariance, q/(σ² + q), shape (t,)."""
-        return np.asarray(self.distance / (self.noise + self.distance))
+        """Smallest R² that reconciles the data with the invariance, q/(σ² + q), shape (t,); 0 if y is constant."""
+        total = self.noise + self.distance
+        return np.asarray(self.distance / np.where(total > 0, total, 1.0))
 
 
 def breakdown(
@@ -77,6 +78,7 @@ def breakdown(
     gap = h_ols - h_invariant
     square = np.diag(moments.second("y", "y", centred=centred))
     noise = square - 2 * np.einsum("pt,pt->t", h_ols, a) + np.einsum("pt,pq,qt->t", h_ols, A, h_ols)
+    noise = np.clip(noise, 0.0, None)  # an outcome without noise leaves rounding of either sign
     distance = np.einsum("pt,pq,qt->t", gap, A, gap)
     return Breakdown(h_ols, h_invariant, free, inverse, distance, noise, spectrum.moved, spectrum.values)
 
@@ -169,8 +171,13 @@ def _interval(parts: Breakdown, r2_max: float, c: Array, t: int) -> tuple[Array 
 def _contrasts(contrast: Any, names: list[str]) -> tuple[Array, list[str]]:
     if contrast is None:
         return np.eye(len(names)), names
-    rows = np.atleast_2d(np.asarray(contrast, dtype=float))
-    if rows.shape[1] != len(names) or not np.isfinite(rows).all():
+    try:
+        rows = np.atleast_2d(np.asarray(contrast, dtype=float))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"contrast must hold numbers, one weight per coefficient ({', '.join(names[:6])}); got {contrast!r}."
+        ) from None
+    if rows.ndim != 2 or rows.shape[1] != len(names) or not np.isfinite(rows).all():
         raise ValueError(
             f"contrast must have {len(names)} finite columns, one per coefficient; got shape {rows.shape}."
         )
@@ -192,7 +199,8 @@ def identified_bounds(estimator: Any, r2_max: Any, contrast: Any, n_bootstrap: i
         raise MethodNotApplicableError(
             f"bounds() is for one outcome, and this fit has {len(estimator.coef_)}: fit the outcomes one at a time."
         )
-    check_integer(n_bootstrap, "n_bootstrap", low=0)
+    if check_integer(n_bootstrap, "n_bootstrap", low=0) == 1:
+        raise ValueError("n_bootstrap must be 0, for no standard errors, or at least 2; got 1.")
     rows, labels = _contrasts(contrast, estimator._names)
     parts = estimator._breakdown(estimator.moments_)
     lower, upper, lower_without, upper_without = _interval(parts, float(r2_max), rows, 0)

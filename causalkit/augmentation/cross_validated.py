@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, check_cv
 
 from causalkit.atomic_fit import atomic_fit
-from causalkit.augmentation.linear_base import DEFAULT_ALPHAS, BaseIVLikeRegressor, FitInput, check_alpha
+from causalkit.augmentation.linear_base import DEFAULT_ALPHAS, BaseIVLikeRegressor
+from causalkit.augmentation.linear_inputs import FitInput, check_alphas, refuse_one_cluster
 from causalkit.augmentation.moments import Moments, merge_all
 from causalkit.augmentation.pairs import Rows, moments_of_rows
 from causalkit.augmentation.selection import (
@@ -164,7 +165,7 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
         """
         self._check_parameters()
         self._check_selection()
-        grid = DEFAULT_ALPHAS if self.alphas is None else np.array([check_alpha(a) for a in np.ravel(self.alphas)])
+        grid = DEFAULT_ALPHAS if self.alphas is None else check_alphas(self.alphas)
         with atomic_fit(self):
             given = self._read(
                 X,
@@ -176,6 +177,7 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
                 groups=groups,
                 sample_weight=sample_weight,
             )
+            refuse_one_cluster(given.groups)
             self._start_seed()
             self._source = self._make_source(given.rows, fit_map=True)
             variation = given.rows.variation
@@ -230,7 +232,21 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
 
     def _splits(self, given: FitInput) -> list[tuple[Integers, Integers]]:
         """Row numbers of training and test rows of every split; explicit splits may be masks."""
-        return [(_row_numbers(train), _row_numbers(test)) for train, test in self._given_splits(given)]
+        splits = [(_row_numbers(train), _row_numbers(test)) for train, test in self._given_splits(given)]
+        n = given.rows.n
+        weight = np.ones(n) if given.rows.weight is None else given.rows.weight
+        for i, split in enumerate(splits):
+            for name, numbers in zip(("training", "test"), split, strict=True):
+                outside = numbers[(numbers < 0) | (numbers >= n)]
+                if len(outside) or not weight[numbers].sum() > 0:
+                    got = f"row {outside[0]}" if len(outside) else f"{len(numbers)} rows of weight 0"
+                    raise ValueError(
+                        f"cv: the {name} rows of split {i} must be numbers from 0 to {n - 1}, some of positive weight; "
+                        f"got {got}. Pass other splits, or drop rows of weight 0."
+                    )
+        if not splits:
+            raise ValueError("cv must give at least one split; got none.")
+        return splits
 
     def _given_splits(self, given: FitInput) -> list[tuple[Any, Any]]:
         n = given.rows.n

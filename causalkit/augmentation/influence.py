@@ -138,6 +138,7 @@ def influence_values(
     ndarray, shape (n, [1 +] p + e)
         On the scale of a mean; the first column is the intercept's where there is one.
     """
+    alpha = _limit_or(problem, alpha)
     scores = _Scores(problem, moments, alpha, problem.coef(alpha)[:, outcome], outcome)
     s, e, we = _averaged_scores(scores, source, chunks)
     weight = _relative_weight(chunks)
@@ -155,6 +156,14 @@ def influence_values(
             first = first - columns[1] @ moments.average("w")
         columns.insert(0, first[:, None])
     return np.hstack(columns)
+
+
+def _limit_or(problem: LinearProblem, alpha: float) -> float:
+    """Zero where alpha is too small to be told from its limit: dividing by it would leave rounding only."""
+    values, moved = problem.spectrum.values, problem.spectrum.moved
+    if problem.penalty not in ("pointwise", "paired", "analytic") or not moved.any() or (values[~moved] > 0).any():
+        return alpha
+    return alpha if alpha > 1e-14 * values[moved].min() else 0.0
 
 
 def _averaged_scores(scores: _Scores, source: PairSource, chunks: list[Rows]) -> tuple[Array, Array, Array]:
@@ -190,7 +199,14 @@ def _times_inverse(problem: LinearProblem, scores: Array, alpha: float) -> Array
     if exact:
         free = problem.spectrum.directions[:, ~problem.spectrum.moved]
         return np.asarray(scores @ free @ free.T)
-    return np.asarray(np.linalg.solve(problem.normal_matrix(alpha), scores.T).T)
+    if problem.penalty == "projected":
+        return np.asarray(np.linalg.solve(problem.normal_matrix(alpha), scores.T).T)
+    # H⁻¹ = Q diag(factor/α) Q', Q the directions of the path: exact for small alphas too, where H is nearly singular.
+    directions = problem.spectrum.directions
+    size = problem.spectrum.factors(np.array([alpha]))[0]
+    if problem.penalty in ("pointwise", "paired") and not np.isinf(alpha):
+        size = size / alpha
+    return np.asarray((scores @ directions * size) @ directions.T)
 
 
 def _control_influence(problem: LinearProblem, moments: Moments, coef: Array, we: Array) -> Array:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from pickle import PicklingError
 from typing import Any
 
+import joblib
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
-from causalkit.augmentation.linear_base import BaseIVLikeRegressor, FitInput, check_alpha
+from causalkit.augmentation.augmenters.base import Augmenter
+from causalkit.augmentation.augmenters.forms import same
+from causalkit.augmentation.linear_base import BaseIVLikeRegressor
+from causalkit.augmentation.linear_inputs import FitInput, check_alpha, refuse_one_cluster
 from causalkit.augmentation.pairs import moments_of_rows
 
 __all__ = ["IVLikeRegressor"]
@@ -209,6 +214,7 @@ class IVLikeRegressor(BaseIVLikeRegressor):
                 fit_blocks(self, X, y, arguments, alpha)
                 return self
             given = self._read(X, y, **arguments)
+            refuse_one_cluster(given.groups)
             self._start_seed()
             self._source = self._make_source(given.rows, fit_map=True)
             moments = moments_of_rows(self._source, given.rows)[0]
@@ -270,6 +276,7 @@ class IVLikeRegressor(BaseIVLikeRegressor):
                 self._source = self._make_source(given.rows, fit_map=False)
             moments = moments_of_rows(self._source, given.rows)[0]
             if started:
+                self._refuse_other_columns(given)
                 if moments.layout != self.moments_.layout:
                     raise ValueError(
                         f"the chunk has other columns than the rows before: {moments.layout} against "
@@ -281,6 +288,11 @@ class IVLikeRegressor(BaseIVLikeRegressor):
                     warnings.simplefilter("ignore")
                 variation = given.rows.variation
                 n_draws = self._draws_per_row(variation)
+                if started and n_draws != self.n_draws_:
+                    raise ValueError(
+                        f"the chunk has {n_draws} draws per row, the rows before have {self.n_draws_}: pass the same "
+                        "number with every chunk."
+                    )
                 problem = self._problem_of(moments, variation, n_draws)
             self._finish(moments, problem, alpha, variation, given.exogenous_names, n_draws)
             self._held = None
@@ -305,6 +317,8 @@ class IVLikeRegressor(BaseIVLikeRegressor):
             Naming the first difference.
         """
         check_is_fitted(self)
+        if not isinstance(other, IVLikeRegressor):
+            raise ValueError(f"other must be a fitted IVLikeRegressor; got {type(other).__name__}.")
         check_is_fitted(other)
         _refuse_difference(self, other)
         merged = clone(self)
@@ -323,8 +337,9 @@ def _refuse_difference(first: IVLikeRegressor, second: IVLikeRegressor) -> None:
     ours, theirs = first.get_params(deep=False), second.get_params(deep=False)
     for name, value in ours.items():
         other = theirs[name]
-        same = value is other or repr(value) == repr(other)
-        if not same:
+        # The repr of an augmenter leaves large arrays out.
+        alike = same(value, other) if isinstance(value, Augmenter) else repr(value) == repr(other)
+        if not (value is other or alike):
             raise ValueError(f"cannot merge: {name} is {value!r} here and {other!r} there. Fit both alike.")
     names = [list(getattr(fit, "feature_names_in_", [])) for fit in (first, second)]
     if names[0] != names[1]:
@@ -333,5 +348,20 @@ def _refuse_difference(first: IVLikeRegressor, second: IVLikeRegressor) -> None:
         a, b = getattr(first, name), getattr(second, name)
         if a != b:
             raise ValueError(f"cannot merge: the fits differ in {name.strip('_')}: {a!r} here, {b!r} there.")
+    if not _same_content(first._source.feature_map, second._source.feature_map):
+        raise ValueError(
+            "cannot merge: the two feature maps were fitted to different rows, so that their columns differ. Fit the "
+            "feature map once, and use partial_fit with it in both."
+        )
     if first.moments_.layout != second.moments_.layout:
         raise ValueError(f"cannot merge: columns are {first.moments_.layout} here, {second.moments_.layout} there.")
+
+
+def _same_content(first: Any, second: Any) -> bool:
+    """Whether two fitted transformers are equal, as far as their content can be read."""
+    if first is second:
+        return True
+    try:
+        return bool(joblib.hash(first) == joblib.hash(second))
+    except (PicklingError, AttributeError, TypeError):  # a local function cannot be read
+        return repr(first) == repr(second)

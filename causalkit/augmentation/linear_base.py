@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +21,16 @@ from causalkit.augmentation.draws import augment, known_covariance, orbit_draws
 from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
 from causalkit.augmentation.inference import bootstrap_result, influence_result
 from causalkit.augmentation.influence import influence_values
+from causalkit.augmentation.linear_inputs import (
+    FitInput,
+    check_alphas,
+    check_feature_map,
+    read_chunks,
+    refuse_one_cluster,
+    refuse_other_names,
+)
 from causalkit.augmentation.moments import Moments
-from causalkit.augmentation.pairs import PairSource, Rows, as_float
+from causalkit.augmentation.pairs import PairSource, Rows, mapped_rows
 from causalkit.augmentation.path import AlphaPath
 from causalkit.augmentation.solution import (
     LinearProblem,
@@ -54,40 +62,15 @@ if TYPE_CHECKING:
     from causalkit.inference import InferenceResult
     from causalkit.validation import Groups
 
-__all__ = ["DEFAULT_ALPHAS", "BaseIVLikeRegressor", "check_alpha"]
+__all__ = ["DEFAULT_ALPHAS", "BaseIVLikeRegressor"]
 
 Array = NDArray[np.float64]
 
 DEFAULT_ALPHAS = np.logspace(-4, 2, 61)
 
 
-def check_alpha(alpha: Any) -> float:
-    """Check a number in [0, inf]."""
-    number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool | np.bool_)
-    if not number or np.isnan(alpha) or alpha < 0:
-        hint = (
-            " Negative values, the LIML type, are k-class estimates: see instrument_diagnostics."
-            if number and alpha < 0
-            else ""
-        )
-        raise ValueError(f"alpha must be in [0, inf]; got {alpha!r}.{hint}")
-    return float(alpha)
-
-
-@dataclass(frozen=True, eq=False)
-class FitInput:
-    """Checked input of one call of fit or partial_fit.
-
-    Attributes
-    ----------
-    rows : Rows
-    groups : Groups or None
-    exogenous_names : list of str
-    """
-
-    rows: Rows
-    groups: Groups | None
-    exogenous_names: list[str]
+# Squared correlations are at most 1, and so known to about 1e-16: below this the limit is not told from rounding.
+_LIMIT_ALPHA = 1e-10
 
 
 class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -105,6 +88,10 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
                 raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}.")
+        if self.rank_tol >= 1:
+            raise ValueError(
+                f"rank_tol must be a share below 1, such as 1e-8; got {self.rank_tol!r}: no direction would be left."
+            )
 
     def _read(
         self,
@@ -163,6 +150,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         source = PairSource(self.augmentation, self.n_draws, self._seed, None, draws_pairs)
         if self.feature_map is None:
             return source
+        check_feature_map(self.feature_map)
         if not fit_map:
             check_is_fitted(self.feature_map)
             return replace(source, feature_map=self.feature_map)
@@ -334,8 +322,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         # One order in memory, so that frames and arrays give the same last digit.
         table = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False)
         if self._source.feature_map is not None:
-            mapped = self._source.feature_map.transform(table)
-            table = mapped if sparse.issparse(mapped) else as_float(mapped)
+            table = mapped_rows(self._source.feature_map, table)
         fitted = table @ np.atleast_2d(self.coef_).T + self.intercept_
         has_controls = hasattr(self, "exogenous_coef_")
         if has_controls and exogenous is None:
@@ -345,12 +332,14 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         if exogenous is not None:
             if not has_controls:
                 raise ValueError("exogenous was given, but the fit had no controls: leave it out.")
-            controls, _ = check_matrix(exogenous, "exogenous", n_rows=table.shape[0], like="X")
+            controls, names = check_matrix(exogenous, "exogenous", n_rows=table.shape[0], like="X")
+            check_same_index(X, exogenous, ("X", "exogenous"))
             if controls.shape[1] != len(self._exogenous_names):
                 raise ValueError(
                     f"exogenous has {controls.shape[1]} columns, expected {len(self._exogenous_names)}: "
                     f"{self._exogenous_names}."
                 )
+            refuse_other_names("exogenous", self._exogenous_names, names)
             fitted = fitted + controls @ np.atleast_2d(self.exogenous_coef_).T
         return np.asarray(fitted[:, 0] if self._single_output else fitted)
 
@@ -375,6 +364,8 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         """
         from sklearn.metrics import r2_score
 
+        for name, other in (("y", y), ("sample_weight", sample_weight)):
+            check_same_index(X, other, ("X", name))
         return float(r2_score(y, self.predict(X, exogenous=exogenous), sample_weight=sample_weight))
 
     # ------------------------------------------------------------------ results
@@ -392,7 +383,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         AlphaPath
         """
         check_is_fitted(self)
-        grid = DEFAULT_ALPHAS if alphas is None else np.array([check_alpha(a) for a in np.ravel(alphas)])
+        grid = DEFAULT_ALPHAS if alphas is None else check_alphas(alphas)
         if (grid == 0).any():
             refuse_all_moved(self._problem, 0.0)
         return self._problem.path(grid, self.moments_, self._names, self._single_output)
@@ -429,10 +420,12 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         """
         check_is_fitted(self)
         check_choice(method, "method", ("influence", "refit"))
-        if self.penalty_ == "projected" and self.alpha_ == 0 and self.n_parameters_ < len(self._problem.A):
+        fewer = self.n_parameters_ < len(self._problem.A)
+        if self.penalty_ == "projected" and fewer and self.alpha_ <= _LIMIT_ALPHA:
             raise InferenceUnavailableError(
-                f"at alpha=0 the {self.n_parameters_} parameters leave the {len(self._problem.A)} coefficients "
-                "to the limit of a path, which has no standard error: use alpha > 0."
+                f"at alpha={self.alpha_:.3g} the {self.n_parameters_} parameters leave the {len(self._problem.A)} "
+                f"coefficients to the limit of a path, which has no standard error: use alpha > 0, above "
+                f"{_LIMIT_ALPHA:g}."
             )
         rows, groups = self._rows_for_inference(chunks)
         names = self._result_names()
@@ -467,19 +460,30 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
             return [held.rows], held.groups
         rows: list[Rows] = []
         labels: list[Any] = []
-        for chunk in chunks:
-            arguments = dict(chunk) if isinstance(chunk, dict) else dict(zip(("X", "y"), chunk, strict=True))
+        for arguments in read_chunks(chunks):
             first_row = arguments.pop("first_row", sum(r.n for r in rows))
-            empty = dict.fromkeys(
-                ("instruments", "exogenous", "augmented", "augmentation_parameters", "groups", "sample_weight")
-            )
-            given = self._read(**(empty | arguments), first_row=first_row, reset=False)
+            given = self._read(**arguments, first_row=first_row, reset=False)
+            self._refuse_other_columns(given)
             rows.append(given.rows)
             labels.append(None if given.groups is None else given.groups.labels[given.groups.codes])
         self._check_rows(rows, "chunks are other rows than those of the fit")
-        if any(label is None for label in labels):
+        without = [number for number, label in enumerate(labels) if label is None]
+        if len(without) == len(labels):
             return rows, None
-        return rows, check_groups(np.concatenate(labels), sum(r.n for r in rows))
+        if without:
+            raise ValueError(f"chunks[{without[0]}] has no groups, but others have: pass groups with all of them.")
+        groups = check_groups(np.concatenate(labels), sum(r.n for r in rows))
+        refuse_one_cluster(groups)
+        return rows, groups
+
+    def _refuse_other_columns(self, given: FitInput) -> None:
+        """Refuse controls, instruments or parameters in another order of columns than in the fit."""
+        if len(given.exogenous_names) == len(self._exogenous_names):
+            refuse_other_names("exogenous", self._exogenous_names, given.exogenous_names)
+        before, now = self._variation.instrument_names, given.rows.variation.instrument_names
+        if len(before) == len(now):
+            name = "instruments" if self.variation_ == "instruments" else "parameter"
+            refuse_other_names(name, before, now)
 
     def _check_rows(self, rows: list[Rows], problem: str) -> None:
         """Compare count and means with the moments of the fit."""

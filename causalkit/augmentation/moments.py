@@ -176,12 +176,24 @@ def chunk_moments(columns: list[Any], layout: Layout, weight: Array | None, n_ro
 
 
 def _sparse_moments(columns: list[Any], layout: Layout, weight: Array | None, n_rows: int, total: float) -> Moments:
-    """Sums of raw products less n·mm': the rows stay sparse, the moments are dense."""
-    table = sparse.hstack([sparse.csr_array(block) for block in columns], format="csr")
+    """Sums of raw products less n·mm': the rows stay sparse, the moments are dense.
+
+    Dense columns are centred first, because a mean that is large beside the spread would cancel every digit.
+    """
+    shifts, blocks = [], []
+    for block in columns:
+        if sparse.issparse(block):
+            shift = np.zeros(block.shape[1])
+        else:
+            shift = (np.ones(len(block)) if weight is None else weight) @ block / total
+            block = block - shift
+        shifts.append(shift)
+        blocks.append(sparse.csr_array(block))
+    table = sparse.hstack(blocks, format="csr")
     weighted = table if weight is None else sparse.csr_array(table.multiply(weight[:, None]))
     mean = np.asarray(weighted.sum(axis=0)).ravel() / total
     raw = np.asarray((weighted.T @ table).todense())
-    return Moments(layout, n_rows, total, mean, raw - total * np.outer(mean, mean))
+    return Moments(layout, n_rows, total, mean + np.concatenate(shifts), raw - total * np.outer(mean, mean))
 
 
 def merge_all(parts: list[Moments]) -> Moments:

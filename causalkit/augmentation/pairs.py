@@ -16,7 +16,7 @@ from causalkit.augmentation.draws import augment, augmentation_name, orbit_draws
 from causalkit.augmentation.moments import Layout, Moments, chunk_moments, merge_all
 from causalkit.exceptions import AugmentationError
 
-__all__ = ["Pair", "PairSource", "Rows", "as_float", "moments_of_rows"]
+__all__ = ["Pair", "PairSource", "Rows", "mapped_rows", "moments_of_rows"]
 
 Array = NDArray[np.float64]
 
@@ -148,13 +148,36 @@ class PairSource:
     def _map(self, X: Any) -> Any:
         if self.feature_map is None:
             return X if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
-        mapped = self.feature_map.transform(X)
-        return mapped if sparse.issparse(mapped) else as_float(mapped)
+        return mapped_rows(self.feature_map, X)
 
 
 def as_float(values: Any) -> Array:
     """A dense float64 array of a frame or array."""
     return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values, dtype=np.float64)
+
+
+def mapped_rows(feature_map: Any, X: Any) -> Any:
+    """Rows of a fitted feature map, checked: float64 of shape (n, m), or a sparse matrix.
+
+    Raises
+    ------
+    AugmentationError
+        Another number of rows, no table, NaN or infinity.
+    """
+    mapped = feature_map.transform(X)
+    if not sparse.issparse(mapped):
+        mapped = as_float(mapped)
+    name, n = type(feature_map).__name__, X.shape[0]
+    if mapped.ndim != 2 or mapped.shape[0] != n:
+        raise AugmentationError(
+            f"feature_map {name} returned shape {mapped.shape} for {n} rows: expected ({n}, m), one row per row."
+        )
+    if not np.isfinite(mapped.data if sparse.issparse(mapped) else mapped).all():
+        raise AugmentationError(
+            f"feature_map {name} returned NaN or infinity: expected finite numbers. Check it on the augmented rows "
+            "too, which may lie outside the range of X."
+        )
+    return mapped
 
 
 def _difference(after: Any, before: Any) -> Any:

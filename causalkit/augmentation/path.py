@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, eigh, solve_triangular
 
+from causalkit.augmentation.linear_inputs import check_alpha
 from causalkit.exceptions import RankError
 
 if TYPE_CHECKING:
@@ -77,15 +78,18 @@ class Spectrum:
             return np.ones((len(a), len(self.values)))
         unmoved = np.where(moved, 0.0, 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            if self.kind == "analytic":
-                inner = 1.0 / (1.0 + (1.0 + 1.0 / a) * values)
+            if self.kind == "analytic":  # 1/(1 + (1 + 1/a)·values), without 1/a, which may overflow
+                inner = np.where(np.isinf(a), 1.0 / (1.0 + values), a / (a + (1.0 + a) * values))
             else:
                 inner = np.where(np.isinf(a), 1.0, a / (a + values))
         return np.where(a == 0, unmoved, inner)
 
     def coef(self, alphas: Array) -> Array:
         """Coefficients, shape (number of alphas, p, t)."""
-        return np.asarray(self.base + self.directions @ (self.factors(alphas)[:, :, None] * self.loadings))
+        factors, towards = self.factors(alphas), self.directions.T
+        # One product per outcome for all alphas at once.
+        outcomes = [(factors * loadings) @ towards for loadings in self.loadings.T]
+        return np.asarray(self.base + np.stack(outcomes, axis=-1))
 
     def degrees_of_freedom(self, alphas: Array) -> Array | None:
         """Trace of the hat matrix, shape (number of alphas,); None for "projected"."""
@@ -139,16 +143,16 @@ def _refuse_rank(rank: int, p: int, involved: list[str], n_rows: int | None) -> 
     )
 
 
-def projected_spectrum(a: Array, S: Array, C: Array, d: Array, *, lower: Array, rank_tol: float) -> Spectrum:
-    r"""Spectrum of h = (αA + C'S⁻¹C)⁻¹(αa + C'S⁻¹d), S positive definite.
+def projected_spectrum(a: Array, C: Array, d: Array, *, lower: Array, rank_tol: float) -> Spectrum:
+    r"""Spectrum of h = (αA + C'C)⁻¹(αa + C'd), for parameters g of unit second moments.
 
-    With CA⁻¹C'V = SVΛ, V'SV = I: h_α = h_0 + A⁻¹C'V·[V'(d - Ch_0)]_j/(α + λ_j), because the fit moves away
+    With CA⁻¹C'V = VΛ, V'V = I: h_α = h_0 + A⁻¹C'V·[V'(d - Ch_0)]_j/(α + λ_j), because the fit moves away
     from h_0 = A⁻¹a in the span of A⁻¹C' only (test_path_equals_direct_solve).
 
     Parameters
     ----------
-    a, S, C, d : ndarray, shapes (p, t), (k, k), (k, p), (k, t)
-        Second moments of x with y, g with g, g with x, g with y.
+    a, C, d : ndarray, shapes (p, t), (k, p), (k, t)
+        Second moments of x with y, g with x, g with y; E[gg'] is the identity.
     lower : ndarray, shape (p, p)
         Cholesky factor of A.
     rank_tol : float
@@ -156,7 +160,7 @@ def projected_spectrum(a: Array, S: Array, C: Array, d: Array, *, lower: Array, 
     """
     start = _chol_solve(lower, a)
     half = solve_triangular(lower, C.T, lower=True)  # (p, k), half'half = CA⁻¹C'
-    values, V = eigh(half.T @ half, S)
+    values, V = np.linalg.eigh(half.T @ half)
     directions = solve_triangular(lower, half @ V, lower=True, trans="T")
     loadings = V.T @ (d - C @ start)
     values = np.clip(values, 0.0, 1.0)
@@ -185,7 +189,9 @@ def pair_spectrum(kind: str, a: Array, B: Array, *, lower: Array, rank_tol: floa
     values, U = eigh(solve_triangular(lower, half.T, lower=True))
     directions = solve_triangular(lower, U, lower=True, trans="T")
     hat = 1.0 - ridge * np.einsum("pm,pm->m", directions, directions)
-    return Spectrum(kind, np.zeros_like(a), directions, directions.T @ a, np.clip(values, 0.0, None), rank_tol, hat)
+    # Rounding is no move, however small alpha is.
+    values = np.where(values > len(values) * np.finfo(float).eps * values.max(initial=0.0), values, 0.0)
+    return Spectrum(kind, np.zeros_like(a), directions, directions.T @ a, values, rank_tol, hat)
 
 
 def plain_spectrum(a: Array, *, lower: Array, ridge: float = 0.0) -> Spectrum:
@@ -232,6 +238,7 @@ class AlphaPath:
 
     def at(self, alpha: float) -> Array:
         """Coefficients at the alpha of the grid that is nearest on the log scale, shape (p,) or (t, p)."""
+        check_alpha(alpha)
         with np.errstate(divide="ignore"):
             # Beyond every finite logarithm, but not so far that differences overflow.
             where = np.clip(np.log(np.append(self.alphas, alpha)), -1e4, 1e4)
@@ -257,8 +264,10 @@ class AlphaPath:
     def _frame(self, coef: Array, intercept: Array, risk: Array, penalty: Array, index: Any) -> pd.DataFrame:
         import pandas as pd
 
-        frame = pd.DataFrame(coef, index=index, columns=list(self.feature_names))
-        frame["intercept"], frame["risk"], frame["penalty"] = intercept, risk, penalty
+        table = [coef, intercept, risk, penalty]
+        names = [*self.feature_names, "intercept", "risk", "penalty"]
         if self.degrees_of_freedom is not None:
-            frame["degrees_of_freedom"] = self.degrees_of_freedom
-        return frame
+            table.append(self.degrees_of_freedom)
+            names.append("degrees_of_freedom")
+        # Side by side by position: a feature may be called "risk" too.
+        return pd.DataFrame(np.column_stack(table), index=index, columns=names)

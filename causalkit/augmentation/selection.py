@@ -59,7 +59,8 @@ def generalised_cross_validation(problem: LinearProblem, alphas: Array, n: int) 
             'selection="gcv" does not apply to penalty="projected": its degrees of freedom are p for every alpha. Use '
             'selection="cv" or "confounder_correction", or penalty="pointwise".'
         )
-    risk = problem.risk(problem.spectrum.coef(alphas)) / problem.outcome_square
+    constant = problem.outcome_square <= 0  # every alpha fits such an outcome
+    risk = problem.risk(problem.spectrum.coef(alphas)) / np.where(constant, 1.0, problem.outcome_square)
     return np.asarray(risk.mean(axis=1) / (1 - freedom / n) ** 2)
 
 
@@ -110,9 +111,12 @@ def confounding_strength(h_ols: Array, covariance: Array) -> float:
     ----------
     Janzing & Schölkopf 2018, arXiv:1803.00810; Janzing 2019, arXiv:1906.12179.
     """
+    length = float(np.linalg.norm(h_ols))
+    if length == 0:
+        return 0.0  # nothing to share out
     s, q = np.linalg.eigh(covariance)
     s = np.clip(s, s.max() * 1e-12, None)
-    share = (q.T @ (h_ols / np.linalg.norm(h_ols))) ** 2
+    share = (q.T @ (h_ols / length)) ** 2
     p = len(s)
 
     def loss(log_theta: float) -> float:

@@ -151,7 +151,7 @@ def reduce_parameters(
         )
     unit = np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, size))
     values, vectors = np.linalg.eigh(S * np.outer(unit, unit))
-    kept = values > rank_tol * values.max()
+    kept = values > max(rank_tol, len(values) * np.finfo(float).eps) * values.max()
     if kept.sum() >= n_points - 1:
         raise UnderIdentifiedError(
             f"the parameters or instruments have rank {int(kept.sum())} for {n_points} rows: projecting on them is "
@@ -225,7 +225,7 @@ def solve(
     if penalty == "projected" and reduction is not None:
         C = reduction.T @ moments.second("g", "x", centred=centred)
         d = reduction.T @ moments.second("g", "y", centred=centred)
-        spectrum = projected_spectrum(a, np.eye(len(C)), C, d, lower=lower, rank_tol=rank_tol)
+        spectrum = projected_spectrum(a, C, d, lower=lower, rank_tol=rank_tol)
         B, b, penalised = C.T @ C, C.T @ d, np.einsum("kt,kt->t", d, d)
         return LinearProblem(penalty, features, spectrum, A, a, B, b, square, penalised, reduction, ridge, centred)
     if penalty == "none":
