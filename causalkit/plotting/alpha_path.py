@@ -207,7 +207,9 @@ class AlphaPathDisplay:
         for panel, values, word in ((axes[1], self.penalty, "penalty"), (axes[2], self.risk, "risk")):
             _line(panel, self.alphas, at, values, COLOURS["corrected"], "-")
             panel.set_ylabel(word)
-            panel.set_ylim(bottom=min(0.0, float(values.min())))
+            low, high = min(0.0, float(values.min())), float(values.max())
+            margin = 0.08 * (high - low) or 1.0  # room for the points at alpha = 0 and inf, also on a flat line
+            panel.set_ylim(low - margin, high + margin)
         for panel in axes:
             if self.alpha is not None:
                 panel.axvline(
