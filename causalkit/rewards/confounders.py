@@ -77,9 +77,11 @@ def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confound
         frame = confounders.copy(deep=False)
         frame.columns = [str(column) for column in frame.columns]
     elif isinstance(confounders, dict):
-        frame = pd.DataFrame(confounders)
+        frame = pd.DataFrame({str(column): values for column, values in confounders.items()})
     else:
         array = np.asarray(confounders)
+        if array.dtype.kind in "US" and not hasattr(confounders, "dtype"):
+            array = np.asarray(confounders, dtype=object)  # a list of mixed rows keeps its numbers
         if array.ndim > 2 or array.ndim == 0:
             raise ValueError(f"{name} must be a table of rows by columns: got shape {array.shape}.")
         array = array.reshape(len(array), -1)
@@ -288,6 +290,8 @@ def _level_labels(frame: pd.DataFrame, group: tuple[str, ...]) -> NDArray[Any]:
 def _numeric_columns(frame: pd.DataFrame, roles: ConfounderRoles) -> Array:
     table = np.empty((len(frame), len(roles.numeric)))
     for j, name in enumerate(roles.numeric):
+        if frame[name].dtype.kind == "c":
+            raise ValueError(f"confounders column {name!r} must hold real numbers; got {frame[name].dtype}.")
         try:
             values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError):
