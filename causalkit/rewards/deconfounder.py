@@ -25,6 +25,7 @@ from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode, read_log
 from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.row_hashes import hash_rows
 from causalkit.rewards.sensitivity import sensitivity_frame
 from causalkit.rewards.standardization_method import ModelEffect, StandardizedEffect
 from causalkit.rewards.summaries import RewardSummary, summarise
@@ -136,6 +137,8 @@ class RewardDeconfounder(BaseEstimator):
     feature_mean_, feature_covariance_, reward_quantiles_, support_radius_
         Training means and covariance of the features, quantiles of the rewards at 0, .001, ..., 1, and the 99.9 %
         quantile of the Mahalanobis distance.
+    row_hashes_ : ndarray of uint64, shape (n,)
+        Hashes of the features of the rows, by which an experiment is checked for rows of the log.
     n_features_in_, feature_names_in_, confounder_names_
         What was seen in fit.
 
@@ -280,7 +283,9 @@ class RewardDeconfounder(BaseEstimator):
             self._store(rows, parts, overlap[0])
             self._diagnostics = diagnose(self, rows, parts, overlap, frame, prompts)
             if isinstance(self.final_model, PairwiseRewardModel):
-                self.final_model_ = clone(self.final_model).fit(rows.X, parts.adjusted, prompts=prompts)
+                self.final_model_ = clone(self.final_model).fit(
+                    rows.X, parts.adjusted, prompts=prompts, sample_weight=rows.weight, groups=groups
+                )
             if hasattr(self, "final_model_"):
                 rewards = np.asarray(self.final_model_.predict(rows.X), dtype=np.float64).reshape(-1)
                 self.reward_quantiles_ = np.quantile(rewards, np.linspace(0, 1, 1001))
@@ -351,6 +356,7 @@ class RewardDeconfounder(BaseEstimator):
         rewards = self.intercept_ + times(rows.X, parts.coef)
         self.reward_quantiles_ = np.quantile(rewards, np.linspace(0, 1, 1001))
         self.support_radius_ = self._support_radius(rows)
+        self.row_hashes_ = hash_rows(rows.X)
 
     def _covariance_matrix(self, parts: RewardParts) -> Array:
         kind = self._covariance_kind()

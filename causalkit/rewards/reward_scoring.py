@@ -32,7 +32,9 @@ class Rewards:
         if self.linear:
             self.coef = np.asarray(model.coef_, dtype=np.float64)
             self.intercept = float(getattr(model, "intercept_", 0.0))
-            self.mean, self.covariance = getattr(model, "feature_mean_", None), getattr(model, "covariance_", None)
+            # A pairwise reward inside a RewardDeconfounder is compared with the mean text of the log.
+            self.mean: Any = getattr(estimator, "feature_mean_", None)
+            self.covariance = getattr(model, "covariance_", None)
             if conservative > 0 and self.mean is None:
                 self._refuse_errors("a pairwise reward has errors for pairs only.")
             return

@@ -220,11 +220,15 @@ def _size_and_influence(fits: list[OrthogonalFit], directions: Array) -> tuple[A
     sizes, changes = [], []
     for fit in fits:
         w = np.ones(fit.n) if fit.weight is None else fit.weight
-        representer = times(fit.features, np.asarray(np.linalg.solve(fit.second_moment, directions), dtype=np.float64))
-        nu2 = np.einsum("pr,pr->r", directions, np.linalg.solve(fit.second_moment, directions))
+        # J⁻¹q and J⁻¹Σ_U J⁻¹q, which are the same without penalty: then ψ_ν = ν² - (q'Σ_U⁻¹X̃)².
+        first = np.linalg.solve(fit.jacobian, directions)
+        second = np.linalg.solve(fit.jacobian, fit.second_moment @ first)
+        representer, along = times(fit.features, first), times(fit.features, second)
+        nu2 = np.einsum("pr,pr->r", directions, second)
+        cross = np.einsum("pr,pr->r", first, fit.second_moment @ second)
         sigma2 = float((w @ fit.residuals**2) / fit.n)
         size = np.sqrt(sigma2 * nu2)
-        psi_nu = w[:, None] * (nu2 - representer**2)
+        psi_nu = w[:, None] * (representer**2 - nu2 - 2 * (representer * along - cross))
         psi_sigma = (w * (fit.residuals**2 - sigma2))[:, None]
         sizes.append(size)
         changes.append((sigma2 * psi_nu + nu2 * psi_sigma) / (2 * np.where(size > 0, size, 1.0)))
