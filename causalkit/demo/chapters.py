@@ -1,6 +1,6 @@
 """The chapters of the demo, in order. A family joins by its line here."""
 
-from causalkit.demo import augmentation, composition, debiasing
+from causalkit.demo import augmentation, composition, debiasing, rewards
 from causalkit.demo.content import Chapter
 
 __all__ = ["CHAPTERS"]
@@ -9,4 +9,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     debiasing.CHAPTER,
     composition.CHAPTER,
     augmentation.CHAPTER,
+    rewards.CHAPTER,
 )  # fmt: skip
