@@ -221,8 +221,8 @@ def _size_and_influence(fits: list[OrthogonalFit], directions: Array) -> tuple[A
     for fit in fits:
         w = np.ones(fit.n) if fit.weight is None else fit.weight
         # J⁻¹q and J⁻¹Σ_U J⁻¹q, which are the same without penalty: then ψ_ν = ν² - (q'Σ_U⁻¹X̃)².
-        first = np.linalg.solve(fit.jacobian, directions)
-        second = np.linalg.solve(fit.jacobian, fit.second_moment @ first)
+        first: Array = np.asarray(np.linalg.solve(fit.jacobian, directions), dtype=np.float64)
+        second: Array = np.asarray(np.linalg.solve(fit.jacobian, fit.second_moment @ first), dtype=np.float64)
         representer, along = times(fit.features, first), times(fit.features, second)
         nu2 = np.einsum("pr,pr->r", directions, second)
         cross = np.einsum("pr,pr->r", first, fit.second_moment @ second)

@@ -68,7 +68,9 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
         own = columns * balance.weights[:, None]
         level_influence = own * (rows.y[:, None] - means.effect) / own.mean(axis=0)
         both = np.hstack([influence, level_influence])
-        both = influence_with_estimated_weights(both, factor.codes, probabilities, rows.X, rows.weight)
+        both = np.asarray(
+            influence_with_estimated_weights(both, factor.codes, probabilities, rows.X, rows.weight), dtype=np.float64
+        )
         influence, level_influence = both[:, : rows.X.shape[1]], both[:, rows.X.shape[1] :]
         covariance = _covariance(level_influence, groups)
     effect = LinearEffect(
