@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 __all__ = [
     "AdditivityWarning",
+    "AlignmentError",
     "AugmentationError",
     "BadControlError",
     "BadControlWarning",
@@ -21,11 +22,15 @@ __all__ = [
     "DeviceUnavailableError",
     "DiscretePredictionsError",
     "ExtrapolationWarning",
+    "FoldError",
+    "GraphCoverageWarning",
+    "GraphError",
     "IdentificationError",
     "InferenceUnavailableError",
     "LeakageWarning",
     "MethodNotApplicableError",
     "MissingDependencyError",
+    "NetworkDependenceWarning",
     "NoInvariantDirectionError",
     "NonFiniteError",
     "NonPositiveError",
@@ -175,3 +180,23 @@ class AdditivityWarning(UserWarning):
 
 class DeviceUnavailableError(ValueError):
     """The device asked for does not exist on this machine, or torch cannot reach it."""
+
+
+class AlignmentError(ValueError):
+    """Rows and nodes of a graph cannot be matched without a guess."""
+
+
+class GraphError(ValueError):
+    """The edges, weights or matrix do not describe a graph that the method can use."""
+
+
+class FoldError(ValueError):
+    """The folds overlap, leave rows out, or leave too few rows to train on."""
+
+
+class GraphCoverageWarning(UserWarning):
+    """Neighbours of the rows are missing from the data, so aggregates over neighbours leave them out."""
+
+
+class NetworkDependenceWarning(UserWarning):
+    """The standard error rests on a reach or on clusters for which the network leaves little independence."""
