@@ -299,6 +299,11 @@ class RewardDeconfounder(BaseEstimator):
         number = isinstance(self.penalty, int | float | np.number) and not isinstance(self.penalty, bool)
         if not (self.penalty == "cv" if isinstance(self.penalty, str) else number and 0 <= self.penalty < np.inf):
             raise ValueError(f'penalty must be a number of at least 0, or "cv"; got {self.penalty!r}.')
+        if is_nonlinear(self.final_model) and self.method not in ("partially_linear", "fixed_effects"):
+            raise MethodNotApplicableError(
+                f'final_model={type(self.final_model).__name__} is fitted by backfitting, which method="{self.method}" '
+                'does not do: use method="partially_linear" or "fixed_effects", or leave it at None.'
+            )
         if self.max_weight is not None and not self.max_weight > 0:
             raise ValueError(f"max_weight must be a positive number or None; got {self.max_weight!r}.")
 

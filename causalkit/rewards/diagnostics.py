@@ -154,7 +154,7 @@ def additivity_test(
     V = V - times(fit.features, slopes)
     size = np.sqrt((V**2).mean(axis=0))
     V = V[:, size > 1e-8 * max(float(size.max(initial=0.0)), 1e-300)]
-    if V.shape[1] == 0:
+    if V.shape[1] == 0 or not fit.residuals.any():
         return 0.0, 0, 1.0, 0.0
     scores = V * (w * fit.residuals)[:, None]
     if codes is not None:
