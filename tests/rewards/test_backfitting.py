@@ -125,7 +125,7 @@ def curved(n: int = 1500, seed: int = 5) -> tuple[Array, Array, pd.DataFrame, Ar
 
 @pytest.mark.filterwarnings("ignore::causalkit.exceptions.AdditivityWarning")
 def test_a_curved_reward_is_found_where_the_linear_one_fails() -> None:
-    X, y, C, reward = curved()
+    X, y, C, _ = curved()
     model = make_pipeline(PolynomialFeatures(2), Ridge(1e-6))
     fit = RewardDeconfounder(final_model=model, random_state=0).fit(X, y, confounders=C)
     fresh, _, _, truth = curved(seed=6)
@@ -185,9 +185,11 @@ def test_intervals_of_a_curved_reward_are_refused(options: dict[str, Any]) -> No
     X, y, author, _ = levels_log(9, 120)
     fit = RewardDeconfounder(final_model=LinearRegression(), cv=2, random_state=0, **options)
     fit.fit(X, y, confounders=author.astype(str))
-    with pytest.raises(ValueError, match="return_std needs a linear or pairwise reward.*LinearRegression.*at None"):
+    with pytest.raises(ValueError, match=r"return_std needs a linear or pairwise reward.*LinearRegression.*at None"):
         fit.predict(X, return_std=True)
-    with pytest.raises(ValueError, match="pair_inference needs a linear or pairwise reward.*LinearRegression.*at None"):
+    with pytest.raises(
+        ValueError, match=r"pair_inference needs a linear or pairwise reward.*LinearRegression.*at None"
+    ):
         fit.pair_inference(X[:2], X[2:4])
 
 
