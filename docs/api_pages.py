@@ -35,6 +35,17 @@ MODULES = [
         "Transformations of rows as objects, for tables, sparse rows and images.",
     ),
     (
+        "causalkit.rewards",
+        "Rewards",
+        "What logged content is worth, net of the known confounders of its outcome: adjusted rewards with intervals, "
+        "diagnostics, sensitivity, preference pairs, reward functions.",
+    ),
+    (
+        "causalkit.selection",
+        "Selection",
+        "Measures that rank estimates, scores and models by what they are used for.",
+    ),
+    (
         "causalkit.inference",
         "Inference",
         "Results that outlive their estimator, and covariances that respect dependence between rows.",
