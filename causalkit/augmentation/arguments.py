@@ -16,7 +16,7 @@ from scipy import sparse
 from causalkit.exceptions import AugmentationError, MethodNotApplicableError
 from causalkit.validation import check_choice, check_matrix, check_same_index
 
-__all__ = ["PENALTIES", "Variation", "require_parameters", "resolve_variation"]
+__all__ = ["PENALTIES", "Variation", "check_same_rows", "require_parameters", "resolve_variation"]
 
 Array = NDArray[np.float64]
 
@@ -153,6 +153,25 @@ def require_parameters(parameters: Array | None, penalty: str, source: str) -> N
             f'penalty="{penalty}" projects on the parameters G of the augmentation, but {source} came without any: '
             f'{remedy}, or use penalty="pointwise", which needs no G.'
         )
+
+
+def check_same_rows(X: Any, **others: Any) -> None:
+    """Refuse frames and series whose index labels are those of X in another order.
+
+    Parameters
+    ----------
+    X : array-like
+        Features.
+    others : array-like or None
+        Arguments with one row per row of X, by name.
+
+    Raises
+    ------
+    ValueError
+        Naming the first that is in another order.
+    """
+    for name, other in others.items():
+        check_same_index(X, other, ("X", name))
 
 
 def _check_sources(augmentation: Any, instruments: Any, augmented: Any, parameters: Any) -> None:

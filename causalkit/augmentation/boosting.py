@@ -11,10 +11,13 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from causalkit.augmentation.arguments import Variation, require_parameters, resolve_variation
+from causalkit.atomic_fit import atomic_fit
+from causalkit.augmentation.arguments import Variation, check_same_rows, require_parameters, resolve_variation
 from causalkit.augmentation.draws import augment, augmentation_name
 from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
+from causalkit.augmentation.linear_inputs import check_alpha
 from causalkit.augmentation.moments import Layout, chunk_moments
+from causalkit.augmentation.parameter_warnings import warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
 from causalkit.validation import check_groups, check_integer, check_sample_weight
@@ -108,6 +111,13 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstim
     UnderIdentifiedError
         As many parameters or instruments as rows.
 
+    Warns
+    -----
+    LeakageWarning
+        Parameters that depend on the outcome or the features.
+    WeakInstrumentWarning
+        "paired" or "projected" with parameters that do not move the mean of the features, or are collinear.
+
     Notes
     -----
     Features are cut into at most 255 bins, at quantiles of GX and X together, and take 8 bytes for every value
@@ -193,22 +203,27 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstim
         -------
         self
         """
+        sources = {
+            "instruments": instruments,
+            "augmented": augmented,
+            "augmentation_parameters": augmentation_parameters,
+        }
+        with atomic_fit(self):
+            return self._fit(X, y, groups, sample_weight, sources)
+
+    def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any, sources: dict[str, Any]) -> IVLikeBoostingRegressor:
         given = X
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         alpha = _check_alpha(self.alpha)
+        check_same_rows(X, y=y, groups=groups, sample_weight=sample_weight)
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         settings = self._settings()
         variation = resolve_variation(
-            given,
-            augmentation=self.augmentation,
-            penalty=self.penalty,
-            instruments=instruments,
-            augmented=augmented,
-            augmentation_parameters=augmentation_parameters,
-            allowed=PENALTIES,
+            given, augmentation=self.augmentation, penalty=self.penalty, allowed=PENALTIES, **sources
         )
         weight = check_sample_weight(sample_weight, len(X), like="X")
         check_groups(groups, len(X), like="X")
         rows = _make_rows(X, np.asarray(y, dtype=np.float64), weight, variation, self.augmentation, settings.seed)
+        _warn_of_parameters(rows, variation, self.augmentation)
         problem = _make_problem(rows, variation, alpha)
         fitted = boost(rows, problem, settings)
         self.baseline_, self.trees_, self.train_loss_ = fitted
@@ -236,18 +251,14 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstim
         )
 
 
-def _check_alpha(alpha: Any) -> float:
-    number = isinstance(alpha, Real) and not isinstance(alpha, bool)
-    if not number or not alpha >= 0:
-        negative = number and alpha < 0
-        hint = " Values below 0 are those of LIML, a k-class estimator: see instrument_diagnostics." if negative else ""
-        raise ValueError(f"alpha must be in [0, inf], and above 0 for trees; got {alpha!r}.{hint}")
+def _check_alpha(value: Any) -> float:
+    alpha = check_alpha(value)
     if alpha == 0:
         raise ValueError(
             "alpha > 0 is needed here: with alpha=0 only the penalty is left, and it does not determine the trees. "
             "Pass a small value such as alpha=0.01, or the linear estimator with alpha=0."
         )
-    return float(alpha)
+    return alpha
 
 
 def _make_rows(X: Array, y: Array, weight: Array | None, variation: Variation, augmentation: Any, seed: int) -> Rows:
@@ -282,6 +293,15 @@ def _weighted(rows: Rows, weight: Array) -> Rows:
 
     scaled = weight[kept] / weight[kept].mean()
     return Rows(rows.x[kept], take(rows.u), rows.y[kept], scaled, take(rows.parameters), rows.names)
+
+
+def _warn_of_parameters(rows: Rows, variation: Variation, augmentation: Any) -> None:
+    if variation.kind != "augmentation" or rows.parameters is None or rows.u is None:
+        return
+    k, p = rows.parameters.shape[1], rows.x.shape[1]
+    columns = [rows.parameters, rows.x, rows.x - rows.u, rows.y[:, None]]
+    moments = chunk_moments(columns, Layout(k, p, p, 0, 1), rows.weight, len(rows.y))
+    warn_of_parameters(moments, penalty=variation.penalty, augmentation=augmentation, stacklevel=5)
 
 
 def _make_problem(rows: Rows, variation: Variation, alpha: float) -> StageProblem:

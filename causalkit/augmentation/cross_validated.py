@@ -187,7 +187,7 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
             problem = self._problem_of(moments, variation, n_draws)
             alpha, scores = self._choose(grid, held_out, moments, problem, given, n_draws)
             self._finish(moments, problem, alpha, variation, given.exogenous_names, n_draws)
-            self._warn_of_parameters(moments, variation, n_draws)
+            self._warn_of_parameters(moments, variation)
             self._set_scores(grid, scores)
             self._held: FitInput | None = given
         if self.selection in ("cv", "level", "gcv"):

@@ -31,7 +31,8 @@ class AugmentationDiagnostics:
     Attributes
     ----------
     relevance : DataFrame or None
-        Per feature: partial R² of GX on G, its expectation k/n without any relevance (``floor``), and F.
+        Per feature: partial R² of GX on G, its expectation k/n without any relevance (``floor``), and F. Here and
+        in the tests n counts augmented rows, by their effective number (Σw)²/Σw² where weights are unequal.
     canonical : DataFrame or None
         Squared canonical correlations of G and GX and, for each rank r, Bartlett's test of at most r non-zero ones.
     moved : DataFrame
@@ -94,7 +95,7 @@ def canonical_correlations(moments: Moments, left: str, right: str) -> Array:
     return np.asarray(np.clip(np.linalg.svd(cross, compute_uv=False) ** 2, 0.0, 1.0 - 1e-15))
 
 
-def bartlett(correlations: Array, n: int, p: int, k: int, rank: int = 0) -> tuple[float, int, float]:
+def bartlett(correlations: Array, n: float, p: int, k: int, rank: int = 0) -> tuple[float, int, float]:
     """Test that at most ``rank`` canonical correlations are not zero: statistic, degrees of freedom, p-value."""
     factor = n - 1 - (p + k + 1) / 2
     statistic = -factor * float(np.log1p(-correlations[rank:]).sum())
@@ -103,24 +104,30 @@ def bartlett(correlations: Array, n: int, p: int, k: int, rank: int = 0) -> tupl
 
 
 def _f_test(explained: float, residual: float, k: int, freedom: float) -> tuple[float, float]:
-    if freedom <= 0 or residual <= 0:
+    if freedom <= 0 or explained <= 0:
         return np.nan, np.nan
+    if residual <= 1e-14 * explained:  # an exact function of what is tested
+        return np.inf, 0.0
     statistic = (explained / k) / (residual / freedom)
     return statistic, float(stats.f.sf(statistic, k, freedom))
 
 
-def _points(moments: Moments, n_draws: int) -> int:
-    """Augmented rows, less what the controls that were partialled out took."""
-    return moments.n_rows * n_draws - moments.layout.controls
+def _points(moments: Moments) -> float:
+    """Augmented rows, less what the controls that were partialled out took.
+
+    Unequal weights leave fewer: a weighted mean of n independent products varies like a plain one of (Σw)²/Σw²
+    (test_unequal_weights_are_no_leak).
+    """
+    return moments.n_effective - moments.layout.controls
 
 
-def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
+def leak_tests(moments: Moments) -> dict[str, float]:
     """P-values of three consequences of G being drawn without a look at X and y.
 
     "y on G" (F with k and n - k - 1), "y on G given X" (F with k and n - k - p - 1; a leak through the residual
     shows here first) and "X with G" (Bartlett). With several outcomes the smallest p-value times their number.
     """
-    n = _points(moments, n_draws)
+    n = _points(moments)
     W = _whitened(moments.second("g", "g"))
     k = W.shape[1]
     if k == 0:
@@ -136,6 +143,8 @@ def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
         explained = float(gy[:, t] @ gy[:, t])
         alone.append(_f_test(explained, square[t] - explained, k, n - k - 1)[1])
         residual = float(square[t] - xy[:, t] @ xy[:, t])
+        if residual <= 1e-12 * square[t]:
+            continue  # X explains the outcome, and leaves nothing for G
         left = gy[:, t] - gv @ xy[:, t]
         more = float(left @ np.linalg.pinv(rest, hermitian=True) @ left)
         given.append(_f_test(more, residual - more, k, n - k - V.shape[1] - 1)[1])
@@ -147,17 +156,17 @@ def leak_tests(moments: Moments, n_draws: int = 1) -> dict[str, float]:
     }
 
 
-def relevance_pvalue(moments: Moments, n_draws: int = 1) -> float:
+def relevance_pvalue(moments: Moments) -> float:
     """P-value of the joint test that G does not move the mean of GX."""
     k, p = (_whitened(moments.second(name, name)).shape[1] for name in "gx")
     correlations = canonical_correlations(moments, "g", "x")
-    return bartlett(correlations, _points(moments, n_draws), p, k)[2]
+    return bartlett(correlations, _points(moments), p, k)[2]
 
 
 # ---------------------------------------------------------------------- assembling
 
 
-def _relevance(moments: Moments, n: int, names: list[str]) -> pd.DataFrame:
+def _relevance(moments: Moments, n: float, names: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     W = _whitened(moments.second("g", "g"))
@@ -170,7 +179,7 @@ def _relevance(moments: Moments, n: int, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"partial_r2": share, "floor": k / n, "F": F}, index=names)
 
 
-def _canonical(moments: Moments, n: int) -> pd.DataFrame:
+def _canonical(moments: Moments, n: float) -> pd.DataFrame:
     import pandas as pd
 
     k, p = (_whitened(moments.second(name, name)).shape[1] for name in "gx")
@@ -222,7 +231,7 @@ def diagnose(estimator: Any) -> AugmentationDiagnostics:
     import pandas as pd
 
     moments: Moments = estimator.moments_
-    n = _points(moments, estimator.n_draws_)
+    n = _points(moments)
     with_parameters = moments.layout.parameters > 0
     synthetic = estimator.variation_ == "augmentation"
     parts = estimator._breakdown(moments)
@@ -230,7 +239,7 @@ def diagnose(estimator: Any) -> AugmentationDiagnostics:
     canonical = _canonical(moments, n) if with_parameters else None
     leak = None
     if with_parameters and synthetic:
-        leak = pd.DataFrame({"pvalue": leak_tests(moments, estimator.n_draws_)})
+        leak = pd.DataFrame({"pvalue": leak_tests(moments)})
         leak["leak"] = leak["pvalue"] < 1e-3 / 3
     spuriousness, robust = _spuriousness(estimator, parts)
     table = pd.DataFrame(

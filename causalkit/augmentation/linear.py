@@ -24,8 +24,9 @@ class IVLikeRegressor(BaseIVLikeRegressor):
     r"""Linear IV-like regression from outcome-invariant augmentation, or from real instruments.
 
     The outcome is :math:`y = f'x + \xi` with hidden confounding, :math:`E[\xi x] \neq 0`. An augmentation changes
-    x to GX and leaves f'x alone, so the part of the features that it moves is free of confounding by
-    construction. With :math:`d = GX - x`, alpha in [0, ∞] and squared errors on the augmented features,
+    x to GX and leaves f'x alone. The variation that it adds is independent of the confounding by construction; x
+    itself is as confounded as before. A fit without weight on the moved directions is right about them, as f has
+    none. With :math:`d = GX - x`, alpha in [0, ∞] and squared errors on the augmented features,
 
     .. math:: \hat h_\alpha = \arg\min_h\; E_n (y - h'GX)^2 + \tfrac1\alpha E_n (h'd)^2
               = (\alpha A + B)^{-1} \alpha a, \qquad A = E_n[GX\,GX'],\; a = E_n[GX\,y],\; B = E_n[dd'] .
@@ -222,7 +223,7 @@ class IVLikeRegressor(BaseIVLikeRegressor):
             n_draws = self._draws_per_row(variation)
             problem = self._problem_of(moments, variation, n_draws)
             self._finish(moments, problem, alpha, variation, given.exogenous_names, n_draws)
-            self._warn_of_parameters(moments, variation, n_draws)
+            self._warn_of_parameters(moments, variation)
             self._held: FitInput | None = given
         return self
 

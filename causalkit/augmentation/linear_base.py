@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,10 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from causalkit.augmentation.arguments import Variation, resolve_variation
+from causalkit.augmentation.arguments import Variation, check_same_rows, resolve_variation
 from causalkit.augmentation.augmenters.base import Augmenter, FunctionAugmenter
 from causalkit.augmentation.bounds import Breakdown, IdentifiedBounds, breakdown, identified_bounds
-from causalkit.augmentation.diagnostics import AugmentationDiagnostics, diagnose, leak_tests, relevance_pvalue
+from causalkit.augmentation.diagnostics import AugmentationDiagnostics, diagnose
 from causalkit.augmentation.draws import augment, known_covariance, orbit_draws
 from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
 from causalkit.augmentation.inference import bootstrap_result, influence_result
@@ -31,6 +30,7 @@ from causalkit.augmentation.linear_inputs import (
 )
 from causalkit.augmentation.moments import Moments
 from causalkit.augmentation.pairs import PairSource, Rows, mapped_rows
+from causalkit.augmentation.parameter_warnings import warn_of_parameters
 from causalkit.augmentation.path import AlphaPath
 from causalkit.augmentation.solution import (
     LinearProblem,
@@ -43,10 +43,8 @@ from causalkit.augmentation.solution import (
 )
 from causalkit.exceptions import (
     InferenceUnavailableError,
-    LeakageWarning,
     MethodNotApplicableError,
     UnderIdentifiedError,
-    WeakInstrumentWarning,
 )
 from causalkit.inference.covariance import influence_covariance
 from causalkit.validation import (
@@ -54,7 +52,6 @@ from causalkit.validation import (
     check_groups,
     check_integer,
     check_matrix,
-    check_same_index,
     check_sample_weight,
 )
 
@@ -115,9 +112,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
             augmented=augmented,
             augmentation_parameters=augmentation_parameters,
         )
-        given = (("y", y), ("exogenous", exogenous), ("sample_weight", sample_weight), ("groups", groups))
-        for name, other in given:
-            check_same_index(X, other, ("X", name))
+        check_same_rows(X, y=y, exogenous=exogenous, sample_weight=sample_weight, groups=groups)
         features, outcome = validate_data(
             self,
             X,
@@ -274,29 +269,10 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         # What later merging needs to know of the variation, without its rows.
         self._variation = replace(variation, augmented=None, parameters=None, instruments=None)
 
-    def _warn_of_parameters(self, moments: Moments, variation: Variation, n_draws: int) -> None:
+    def _warn_of_parameters(self, moments: Moments, variation: Variation) -> None:
         """Leaks of parameters that the user made, and parameters that do not move the mean of the features."""
-        if variation.kind != "augmentation" or not moments.layout.parameters:
-            return
-        if variation.instrument_names or not self._is_object():
-            found = [name for name, p in leak_tests(moments, n_draws).items() if p < 1e-3 / 3]
-            if found:
-                warnings.warn(
-                    f"the augmentation's parameters are not independent of the data ({', '.join(found)} rejected): "
-                    "they depend on the label or the features, or were used before. Draw them anew, without looking "
-                    "at X or y.",
-                    LeakageWarning,
-                    stacklevel=3,
-                )
-        if variation.penalty in ("projected", "paired"):
-            pvalue = relevance_pvalue(moments, n_draws)
-            if pvalue > 0.05:
-                warnings.warn(
-                    f"G does not move the mean of GX (joint test p = {pvalue:.2g}), so penalty={variation.penalty!r} "
-                    "holds noise only: use penalty='pointwise'.",
-                    WeakInstrumentWarning,
-                    stacklevel=3,
-                )
+        if variation.kind == "augmentation" and moments.layout.parameters:
+            warn_of_parameters(moments, penalty=variation.penalty, augmentation=self.augmentation, stacklevel=4)
 
     def _is_object(self) -> bool:
         """Whether the augmentation has a law of its own, rather than being a function or absent."""
@@ -333,7 +309,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
             if not has_controls:
                 raise ValueError("exogenous was given, but the fit had no controls: leave it out.")
             controls, names = check_matrix(exogenous, "exogenous", n_rows=table.shape[0], like="X")
-            check_same_index(X, exogenous, ("X", "exogenous"))
+            check_same_rows(X, exogenous=exogenous)
             if controls.shape[1] != len(self._exogenous_names):
                 raise ValueError(
                     f"exogenous has {controls.shape[1]} columns, expected {len(self._exogenous_names)}: "
@@ -364,8 +340,7 @@ class BaseIVLikeRegressor(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMi
         """
         from sklearn.metrics import r2_score
 
-        for name, other in (("y", y), ("sample_weight", sample_weight)):
-            check_same_index(X, other, ("X", name))
+        check_same_rows(X, y=y, sample_weight=sample_weight)
         return float(r2_score(y, self.predict(X, exogenous=exogenous), sample_weight=sample_weight))
 
     # ------------------------------------------------------------------ results

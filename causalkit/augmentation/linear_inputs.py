@@ -49,11 +49,7 @@ def check_alpha(alpha: Any) -> float:
     """Check a number in [0, inf]."""
     number = isinstance(alpha, int | float | np.integer | np.floating) and not isinstance(alpha, bool)
     if not number or np.isnan(alpha) or alpha < 0:
-        hint = (
-            " Negative values, the LIML type, are k-class estimates: see instrument_diagnostics."
-            if number and alpha < 0
-            else ""
-        )
+        hint = " LIML-type values are k-class, see instrument_diagnostics." if number and alpha < 0 else ""
         raise ValueError(f"alpha must be in [0, inf]; got {alpha!r}.{hint}")
     return float(alpha)
 

@@ -58,6 +58,8 @@ class Moments:
         Rows of the data; the augmented draws of a row count once.
     weight : float
         Sum of the sample weights.
+    weight_square : float
+        Sum of their squares, those of the draws included.
     mean : ndarray, shape (c,)
         Weighted means, in the units of the columns.
     scatter : ndarray, shape (c, c)
@@ -67,27 +69,33 @@ class Moments:
     layout: Layout
     n_rows: int
     weight: float
+    weight_square: float
     mean: Array
     scatter: Array
 
+    @property
+    def n_effective(self) -> float:
+        """Augmented rows that carry as much as these with their weights, (Σw)²/Σw²: their number for equal weights."""
+        return self.weight**2 / self.weight_square
+
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of rows: S = S₁ + S₂ + (w₁w₂/w)·δδ', δ = m₂ - m₁ (Chan, Golub & LeVeque 1983)."""
-        weight = self.weight + other.weight
+        weight, square = self.weight + other.weight, self.weight_square + other.weight_square
         if other.weight == 0 or self.weight == 0:
             kept = self if other.weight == 0 else other
-            return Moments(self.layout, self.n_rows + other.n_rows, weight, kept.mean, kept.scatter)
+            return Moments(self.layout, self.n_rows + other.n_rows, weight, square, kept.mean, kept.scatter)
         step = other.mean - self.mean
         mean = self.mean + step * (other.weight / weight)
         scatter = self.scatter + other.scatter + np.outer(step, step * (self.weight * other.weight / weight))
-        return Moments(self.layout, self.n_rows + other.n_rows, weight, mean, scatter)
+        return Moments(self.layout, self.n_rows + other.n_rows, weight, square, mean, scatter)
 
     def without(self, other: Moments) -> Moments:
         """Moments of the rows that are left when those of ``other`` are taken out: the inverse of merging."""
-        weight = self.weight - other.weight
+        weight, square = self.weight - other.weight, self.weight_square - other.weight_square
         step = other.mean - self.mean
         mean = self.mean - step * (other.weight / weight)
         scatter = self.scatter - other.scatter - np.outer(step, step * (self.weight * other.weight / weight))
-        return Moments(self.layout, self.n_rows - other.n_rows, weight, mean, scatter)
+        return Moments(self.layout, self.n_rows - other.n_rows, weight, square, mean, scatter)
 
     def second(self, left: str, right: str, *, centred: bool = True, partial: bool = True) -> Array:
         """Second moments E_n[a b'] of two groups of columns.
@@ -160,7 +168,7 @@ def chunk_moments(columns: list[Any], layout: Layout, weight: Array | None, n_ro
     rows = columns[0].shape[0]
     total = float(rows) if weight is None else float(weight.sum())
     if total == 0:
-        return Moments(layout, n_rows, 0.0, np.zeros(layout.width), np.zeros((layout.width, layout.width)))
+        return Moments(layout, n_rows, 0.0, 0.0, np.zeros(layout.width), np.zeros((layout.width, layout.width)))
     if any(sparse.issparse(block) for block in columns):
         return _sparse_moments(columns, layout, weight, n_rows, total)
     table = np.empty((rows, layout.width))
@@ -172,7 +180,11 @@ def chunk_moments(columns: list[Any], layout: Layout, weight: Array | None, n_ro
     table -= mean
     if weight is not None:
         table *= np.sqrt(weight)[:, None]
-    return Moments(layout, n_rows, total, mean, table.T @ table)
+    return Moments(layout, n_rows, total, _square_sum(weight, rows), mean, table.T @ table)
+
+
+def _square_sum(weight: Array | None, rows: int) -> float:
+    return float(rows) if weight is None else float(weight @ weight)
 
 
 def _sparse_moments(columns: list[Any], layout: Layout, weight: Array | None, n_rows: int, total: float) -> Moments:
@@ -193,7 +205,9 @@ def _sparse_moments(columns: list[Any], layout: Layout, weight: Array | None, n_
     weighted = table if weight is None else sparse.csr_array(table.multiply(weight[:, None]))
     mean = np.asarray(weighted.sum(axis=0)).ravel() / total
     raw = np.asarray((weighted.T @ table).todense())
-    return Moments(layout, n_rows, total, mean + np.concatenate(shifts), raw - total * np.outer(mean, mean))
+    scatter = raw - total * np.outer(mean, mean)
+    square = _square_sum(weight, table.shape[0])
+    return Moments(layout, n_rows, total, square, mean + np.concatenate(shifts), scatter)
 
 
 def merge_all(parts: list[Moments]) -> Moments:

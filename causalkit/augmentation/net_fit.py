@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from causalkit.augmentation.arguments import Variation, resolve_variation
+from causalkit.atomic_fit import atomic_fit
+from causalkit.augmentation.arguments import Variation, check_same_rows, resolve_variation
 from causalkit.augmentation.immutable_augmenter import ImmutableAugmenterMixin
+from causalkit.augmentation.linear_inputs import check_alpha
 from causalkit.augmentation.net_pairs import NetObjectives, NetPairs, Scaling, Targets
 from causalkit.exceptions import ConvergenceWarning, MethodNotApplicableError
 from causalkit.nn.blocks import check_layer_sizes, make_mlp, mlp_outputs
@@ -116,8 +117,7 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
         self
             If training is interrupted the estimator is as it was before.
         """
-        before = dict(vars(self))
-        try:
+        with atomic_fit(self):
             return self._fit(
                 X,
                 y,
@@ -127,14 +127,10 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
                 augmented=augmented,
                 augmentation_parameters=augmentation_parameters,
             )
-        except BaseException:
-            # Attributes such as n_features_in_ are set on the way; without this an interrupted fit would leave them.
-            vars(self).clear()
-            vars(self).update(before)
-            raise
 
     def _fit(self, X: Any, y: Any, groups: Any, sample_weight: Any, **sources: Any) -> Any:
         alpha = _check_alpha(self.alpha)
+        check_same_rows(X, y=y, groups=groups, sample_weight=sample_weight)
         options, sizes = self._check_options()
         device = resolve_device(self.device)
         table, outcome = validate_data(
@@ -304,13 +300,10 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
 
 
 def _check_alpha(value: Any) -> float:
-    ok = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not ok or math.isnan(value) or value < 0:
-        hint = " LIML-type values are k-class, see instrument_diagnostics." if ok and value < 0 else ""
-        raise ValueError(f"alpha must be in [0, inf], and above 0 for a network; got {value!r}.{hint}")
-    if value == 0:
+    alpha = check_alpha(value)
+    if alpha == 0:
         raise MethodNotApplicableError(
             "alpha=0 leaves a network without a data term: the limit exists for linear models only. Use a small "
             "alpha such as 0.01, or IVLikeRegressor(alpha=0)."
         )
-    return float(value)
+    return alpha

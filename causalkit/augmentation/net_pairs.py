@@ -13,7 +13,7 @@ from causalkit.augmentation.arguments import Variation, require_parameters
 from causalkit.augmentation.draws import augment, augmentation_name
 from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.net_objective import MOMENT_PENALTIES, NetObjective
-from causalkit.augmentation.net_warnings import parameter_moments, warn_of_parameters
+from causalkit.augmentation.parameter_warnings import parameter_moments, warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.nn.device import import_torch
 
@@ -189,7 +189,7 @@ class NetObjectives:
         if parameters is not None and pairs.variation.kind == "augmentation":
             moments = parameter_moments(pairs.X, moved, parameters, targets.columns(), pairs.weight)
             penalty = pairs.variation.penalty
-            warn_of_parameters(moments, moved.shape[1], penalty=penalty, augmentation=pairs.augmentation)
+            warn_of_parameters(moments, penalty=penalty, augmentation=pairs.augmentation)
 
         def objective(rows: NDArray[np.intp], redraw: Any) -> NetObjective:
             made = NetObjective(

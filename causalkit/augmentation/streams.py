@@ -67,7 +67,7 @@ def fit_blocks(estimator: Any, X: Any, y: Any, arguments: dict[str, Any], alpha:
     n_draws = estimator._draws_per_row(variation)
     problem = estimator._problem_of(moments, variation, n_draws)
     estimator._finish(moments, problem, alpha, variation, read.exogenous_names, n_draws)
-    estimator._warn_of_parameters(moments, variation, n_draws)
+    estimator._warn_of_parameters(moments, variation)
     estimator._held = None
 
 

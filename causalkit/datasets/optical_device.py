@@ -117,6 +117,8 @@ def load_optical_device(path: str | os.PathLike[str], *, experiments: Sequence[i
     >>> from causalkit.datasets import load_optical_device
     >>> frames = load_optical_device("folder/of/the/files")  # doctest: +SKIP
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be the folder of the files, a string or path; got {path!r}.")
     numbers = _check_experiments(experiments)
     files = _find_files(Path(path).expanduser(), numbers)
     frames: dict[str, Any] = {}

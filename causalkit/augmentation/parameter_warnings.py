@@ -1,4 +1,4 @@
-"""Warnings of the networks about augmentation parameters: leaks, and parameters that move no mean."""
+"""Warnings about augmentation parameters: those that depend on the data, and those that move no mean."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ def parameter_moments(X: Array, moved: Array, parameters: Array, outcome: Array,
     return chunk_moments(columns, Layout(k, p, p, 0, outcome.shape[1]), np.repeat(weight, n_draws), n)
 
 
-def warn_of_parameters(moments: Moments, n_draws: int, *, penalty: str, augmentation: object) -> None:
+def warn_of_parameters(moments: Moments, *, penalty: str, augmentation: object, stacklevel: int = 2) -> None:
     """Warn of parameters that depend on the data, and of a moment penalty that holds noise only.
 
     Parameters
     ----------
     moments : Moments
-        Of :func:`parameter_moments`.
-    n_draws : int
-        Draws per row.
+        Of G, GX, D and y over all draws.
     penalty : str
         Resolved penalty.
     augmentation : Augmenter, callable or None
         An augmenter draws its parameters without a look at the data, so only others are tested for leaks.
+    stacklevel : int, default=2
+        Frame that a warning points to: 2 is the caller of this function.
 
     Warns
     -----
     LeakageWarning, WeakInstrumentWarning
     """
     is_safe = isinstance(augmentation, Augmenter) and not isinstance(augmentation, FunctionAugmenter)
-    found = [] if is_safe else [name for name, p in leak_tests(moments, n_draws).items() if p < _LEAK_LEVEL]
+    found = [] if is_safe else [name for name, p in leak_tests(moments).items() if p < _LEAK_LEVEL]
     if found:
         warnings.warn(
             f"the augmentation's parameters are not independent of the data ({', '.join(found)} rejected): they depend "
             "on the label or the features, or were used before. Draw them anew, without looking at X or y.",
             LeakageWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
     if penalty in ("projected", "paired"):
-        pvalue = relevance_pvalue(moments, n_draws)
+        pvalue = relevance_pvalue(moments)
         if pvalue > 0.05:
             warnings.warn(
                 f"G does not move the mean of GX (joint test p = {pvalue:.2g}), so penalty={penalty!r} holds noise "
                 "only: use penalty='pointwise'.",
                 WeakInstrumentWarning,
-                stacklevel=2,
+                stacklevel=stacklevel,
             )
