@@ -56,8 +56,12 @@ class ConfounderRoles:
         return (*self.interactions, *((name,) for name in self.categorical if name not in inside))
 
 
-def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confounders") -> pd.DataFrame:
+def confounder_frame(
+    confounders: Any, n_rows: int | None, name: str = "confounders", columns: tuple[str, ...] | None = None
+) -> pd.DataFrame:
     """A pandas frame of the confounders, from a frame of any library, a Series, an array or a dict.
+
+    What has no names of its own gets those of ``columns``, if there are as many, else c0, c1, ...
 
     Raises
     ------
@@ -71,7 +75,7 @@ def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confound
     if hasattr(confounders, "to_pandas") and not isinstance(confounders, pd.DataFrame | pd.Series):
         confounders = confounders.to_pandas()
     if isinstance(confounders, pd.Series):
-        label = confounders.name if confounders.name is not None else "c0"
+        label = confounders.name if confounders.name not in (None, "") else _names(columns, 1)[0]
         frame = confounders.to_frame(name=str(label))
     elif isinstance(confounders, pd.DataFrame):
         frame = confounders.copy(deep=False)
@@ -85,7 +89,7 @@ def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confound
         if array.ndim > 2 or array.ndim == 0:
             raise ValueError(f"{name} must be a table of rows by columns: got shape {array.shape}.")
         array = array.reshape(len(array), -1)
-        frame = pd.DataFrame(array, columns=[f"c{j}" for j in range(array.shape[1])])
+        frame = pd.DataFrame(array, columns=_names(columns, array.shape[1]))
         if array.dtype == object:
             frame = frame.infer_objects()
     if n_rows is not None and len(frame) != n_rows:
@@ -100,6 +104,10 @@ def confounder_frame(confounders: Any, n_rows: int | None, name: str = "confound
                 "`cyclic` or `categorical`."
             )
     return frame
+
+
+def _names(columns: tuple[str, ...] | None, count: int) -> list[str]:
+    return list(columns) if columns is not None and len(columns) == count else [f"c{j}" for j in range(count)]
 
 
 def resolve_roles(frame: pd.DataFrame, categorical: Any, cyclic: Any, interactions: Any) -> ConfounderRoles:
@@ -222,13 +230,13 @@ class Confounders:
             factors.append(Factor(":".join(group), rank[codes], sorted_levels))
         return cls(roles, _numeric_columns(frame, roles), factors)
 
-    def of_new(self, frame: pd.DataFrame) -> Confounders:
+    def of_new(self, frame: pd.DataFrame, name: str = "confounders") -> Confounders:
         """Code new rows by the levels of the fit."""
         import pandas as pd
 
         absent = [c for c in self.roles.columns if c not in frame.columns]
         if absent:
-            raise ValueError(f"confounders lacks the columns {absent}: expected {list(self.roles.columns)}.")
+            raise ValueError(f"{name} lacks the columns {absent}: expected {list(self.roles.columns)}.")
         factors = []
         for group, fitted in zip(self.roles.factor_columns, self.factors, strict=True):
             index = pd.Index(fitted.levels, tupleize_cols=False)
@@ -247,7 +255,7 @@ class Confounders:
         return Confounders(self.roles, np.zeros((0, self.numeric.shape[1])), factors)
 
 
-def refuse_unseen(new: Confounders, frame: pd.DataFrame, remedy: str) -> None:
+def refuse_unseen(new: Confounders, frame: pd.DataFrame, remedy: str, name: str = "confounders") -> None:
     """Refuse levels that the fit has not seen.
 
     Raises
@@ -264,9 +272,7 @@ def refuse_unseen(new: Confounders, frame: pd.DataFrame, remedy: str) -> None:
                 counts[str(labels[i])] = counts.get(str(labels[i]), 0) + 1
             shown = ", ".join(f"{label} ({count} rows)" for label, count in list(counts.items())[:5])
             more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-            raise UnseenLevelError(
-                f"confounders column {factor.name!r} has levels unseen in fit: {shown}{more}. {remedy}"
-            )
+            raise UnseenLevelError(f"{name} column {factor.name!r} has levels unseen in fit: {shown}{more}. {remedy}")
 
 
 def _level_labels(frame: pd.DataFrame, group: tuple[str, ...]) -> NDArray[Any]:

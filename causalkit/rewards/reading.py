@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
-from causalkit.rewards.confounders import Confounders, confounder_frame, resolve_roles
-from causalkit.rewards.orthogonal import gram
+from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen, resolve_roles
+from causalkit.rewards.orthogonal import gram, transposed_times
 from causalkit.rewards.records import LoggedRows
 from causalkit.validation import (
     check_groups,
@@ -149,8 +149,9 @@ def read_log(
             raise ValueError(f"{name} has {size} rows, but X has {n_rows}: inconsistent numbers of samples.")
     estimator.encoder_ = fitted_encoder(estimator.encoder, X)
     features = encode(estimator.encoder_, X, fitted=True)
+    # Frames come column by column: in rows, chunks are read in one piece and sums are those of an array to the bit.
     features, outcome = validate_data(
-        estimator, features, y, y_numeric=True, dtype=[np.float64, np.float32], ensure_min_samples=2
+        estimator, features, y, y_numeric=True, dtype=[np.float64, np.float32], order="C", ensure_min_samples=2
     )
     outcome = check_vector(outcome, "y")
     weight = check_sample_weight(sample_weight, n_rows, like="X")
@@ -163,13 +164,17 @@ def read_log(
         coded = Confounders.of_fit(frame, roles)
     targets = None
     if target_confounders is not None and coded is not None:
-        targets = coded.of_new(confounder_frame(target_confounders, None, "target_confounders"))
+        target_frame = confounder_frame(target_confounders, None, "target_confounders", coded.roles.columns)
+        targets = coded.of_new(target_frame, "target_confounders")
+        refuse_unseen(
+            targets, target_frame, "Drop these rows: no row of the log says what happens there.", "target_confounders"
+        )
     Z, z_names = (
         (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
     )
     names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
     names = names or [f"x{j}" for j in range(features.shape[1])]
-    mean = np.average(features, axis=0, weights=weight).astype(np.float64)
+    mean = transposed_times(features, np.ones(n_rows) if weight is None else weight) / n_rows
     moment = gram(features, weight, centre=mean) / n_rows
     rows = LoggedRows(
         features,
