@@ -77,7 +77,8 @@ if tweets is not None:
     cells = C["author"] + " " + C["month"]
 else:
     log = make_reward_linear(4000, random_state=0)
-    X, y, C = pd.DataFrame(log.X).add_prefix("x"), log.y, log.confounders
+    X, y = pd.DataFrame(log.X).add_prefix("x"), log.y
+    C = log.confounders
     line = LinearRegression()
     within = {
         "outcome_model": line,
@@ -87,7 +88,7 @@ else:
     }
     cells = pd.qcut(C["popularity"], 10).astype(str)
 
-print(f"{len(X)} rows, {X.shape[1]} features, confounders {list(C.columns)}")
+print(f"{len(X)} rows, {X.shape[1]} features, confounders {list(C)}")
 X.describe().T[["mean", "std", "max"]].round(3)
 
 # %%
@@ -95,7 +96,10 @@ X.describe().T[["mean", "std", "max"]].round(3)
 
 raw = RewardDeconfounder(method="none").fit(X, y)
 fit = RewardDeconfounder(**within).fit(X, y, confounders=C)
-table = pd.DataFrame({"raw": raw.coef_, "within": fit.coef_}, index=X.columns)
+table = pd.DataFrame(
+    {"raw": raw.coef_, "within": fit.coef_},
+    index=X.columns,
+)
 intervals = fit.inference().conf_int()
 table["lower"] = intervals["lower"].to_numpy()
 table["upper"] = intervals["upper"].to_numpy()
@@ -114,12 +118,12 @@ def dots(ax, frame):
     at = np.arange(len(frame))
     for name, marker in (("raw", "o"), ("within", "D")):
         colours = np.where(frame["flips"], "#d55e00", "#7f7f7f")
-        fill_colours = colours if name == "within" else ["none"] * len(frame)
+        hollow = ["none"] * len(frame)
         ax.scatter(
             frame[name] * spread,
             at,
             marker=marker,
-            facecolors=fill_colours,
+            facecolors=colours if name == "within" else hollow,
             edgecolors=colours,
             label=name,
         )
@@ -128,7 +132,7 @@ def dots(ax, frame):
     ax.axvline(0, color="#7f7f7f", lw=0.8, zorder=0)
     ax.set_yticks(at, frame.index)
     ax.invert_yaxis()
-    ax.set_xlabel("change of the reward per standard deviation of the feature")
+    ax.set_xlabel("reward per standard deviation of the feature")
     ax.legend(frameon=False)
 
 
@@ -228,11 +232,13 @@ settings = {
 }
 found = {}
 for name, (options, confounders) in settings.items():
-    model = RewardDeconfounder(**options).fit(Z, made, confounders=confounders)
+    model = RewardDeconfounder(**options)
+    model.fit(Z, made, confounders=confounders)
     found[name] = np.corrcoef(model.predict(Z), truth)[0, 1]
 found = pd.Series(found)
 print(found.round(4).to_string())
-print(f"true reward and confounding: {np.corrcoef(truth, effect)[0, 1]:.3f}")
+entangled = np.corrcoef(truth, effect)[0, 1]
+print(f"true reward and confounding: {entangled:.3f}")
 
 figure, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 colours = ["#d55e00", "#d55e00", "#d55e00", "#1f83c9"]
@@ -242,7 +248,7 @@ ax.set(xlim=(0, 1.02), xlabel="correlation with the true reward")
 figure.show()
 
 # %%
-# **Why invariance loses.** The true reward itself goes along with the confounding, with a correlation of -.43: the
+# **Why invariance loses.** The true reward itself goes along with the confounding, with a correlation of −.43: the
 # author with the larger audience *does* write what this reward dislikes. A reward that is uncorrelated with the
 # confounding has to leave that out, so it cannot be the true one; it removes the wrong part and the right part of the
 # relation together. ``outcome_only`` makes a milder form of the same mistake: it takes author and month out of the
@@ -265,7 +271,8 @@ pairs = make_preference_pairs(
     max_pairs_per_prompt=1,
     random_state=0,
 )
-print({name: pairs.attrs[name] for name in ("candidates", "kept", "dropped")})
+print(pairs.attrs["candidates"], "candidates,", pairs.attrs["kept"], "kept")
+print("dropped:", pairs.attrs["dropped"])
 pairs[["margin", "chosen_row", "rejected_row"]].head(3).round(2)
 
 # %%
@@ -275,7 +282,7 @@ pairs[["margin", "chosen_row", "rejected_row"]].head(3).round(2)
 
 def read_numbers(texts):
     """Features of the simulated log, written as numbers."""
-    return np.array([[float(word) for word in text.split()] for text in texts])
+    return np.array([np.fromstring(text, sep=" ") for text in texts])
 
 
 if tweets is not None:
@@ -298,7 +305,9 @@ for draft, value, low in zip(
     careful(completions=drafts),
     strict=True,
 ):
-    shown = "none" if value is None else f"{value:.2f} (careful {low:.2f})"
+    shown = "none"
+    if value is not None:
+        shown = f"{value:.2f} (careful {low:.2f})"
     print(f"{shown:24s} {draft}")
 print("best of four:", reward.select_best([drafts])[0])
 
