@@ -246,6 +246,8 @@ class NonlinearEffect:
         """Not available for a non-linear reward: refused by the estimator before it gets here."""
         raise ValueError("a non-linear reward has no standard errors: use the linear reward (final_model=None).")
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Any) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Any, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """f(X) - h(c) for the reward f(X) as the one column of X, and Y - ℓ̂(c)."""
         return X - self._conditional(new)[:, None], y - self._level(new)

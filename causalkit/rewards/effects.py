@@ -28,7 +28,9 @@ class ConfounderEffect(Protocol):
     def std_error(self, new: Confounders, covariance: Array, residual_variance: float) -> tuple[Array, bool]:
         """Standard errors of :meth:`value`, and whether they are complete (else a lower bound)."""
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """(X̃, Ỹ) of rows under the fitted nuisances: what the score compares."""
 
 
@@ -61,7 +63,9 @@ class NoEffect:
         """Zeros: nothing was estimated."""
         return np.zeros(new.n), True
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """Deviations from the training means."""
         return X - self.feature_mean, y - self.outcome_mean
 
@@ -110,7 +114,9 @@ class NuisanceEffect:
             variance = variance + residual_variance * self.outcome_model.squared_smoother_norm(new.matrix())
         return np.sqrt(variance), smoother
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """X - m̂(c) and Y - ℓ̂(c)."""
         outcome = np.asarray(self.outcome_model.predict(model_input(self.outcome_model, new)), dtype=np.float64)
         features = X - self.feature_centre if self.treatment_model is None else X - self._features(new)
@@ -158,6 +164,8 @@ class LinearEffect:
         rows = self._rows(new)
         return np.sqrt(np.clip(np.einsum("ij,jk,ik->i", rows, self.covariance, rows), 0.0, None)), True
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """Centred features, and the outcome less ĝ."""
         return X - self.feature_mean, y - self.outcome_mean - self.value(new)

@@ -77,7 +77,7 @@ class FittedReward:
     def _features(self, X: Any, name: str = "X") -> NDArray[np.floating]:
         check_is_fitted(self)
         features = encode(self.encoder_, X, fitted=True, name=name)
-        return validate_data(self, features, dtype=[np.float64, np.float32], reset=False)
+        return validate_data(self, features, dtype=[np.float64, np.float32], order="C", reset=False)
 
     def predict(self, X: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Reward of new content at average confounders; it takes none.
@@ -120,7 +120,7 @@ class FittedReward:
             raise ValueError('the fit had no confounders (method="none"): leave this argument out.')
         if confounders is None:
             raise ValueError(f"confounders is missing: expected the columns {list(self._coding.roles.columns)}.")
-        frame = confounder_frame(confounders, n_rows)
+        frame = confounder_frame(confounders, n_rows, columns=self._coding.roles.columns)
         new = self._coding.of_new(frame)
         if self.method not in ("mixed", "mundlak"):
             refuse_unseen(new, frame, 'Use method="mixed", which gives unseen levels a prior, or drop these rows.')
@@ -204,10 +204,10 @@ class FittedReward:
             new, _ = self._new_confounders(confounders, len(features))
             if is_nonlinear(self.final_model):
                 reward = np.asarray(self.final_model_.predict(features), dtype=np.float64).reshape(-1, 1)
-                left, target = self._parts.effect.residuals(reward, outcome, new)
+                left, target = self._parts.effect.residuals(reward, outcome, new, weight)
                 error = target - left[:, 0]
             else:
-                left, target = self._parts.effect.residuals(features, outcome, new)
+                left, target = self._parts.effect.residuals(features, outcome, new, weight)
                 error = target - times(left, self.coef_)
         w = np.ones(len(target)) if weight is None else weight
         total = float(w @ target**2)

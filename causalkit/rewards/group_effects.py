@@ -111,15 +111,18 @@ class LevelEffect:
         codes = new.factors[0].codes
         return np.where(codes >= 0, self.errors[codes], self.prior_error), self.basis is None
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """Features and outcome demeaned within the levels of these rows."""
-        absorption = absorb([_recoded(factor) for factor in new.factors])
+        absorption = absorb([_recoded(factor) for factor in new.factors], weight)
         left, target = absorption.residualise(X), absorption.residualise(y)
         if self.basis is not None:
             W = absorption.residualise(self.basis.transform(new.matrix()))
-            inverse = np.linalg.pinv(W.T @ W, hermitian=True)
-            left = (left - W @ (inverse @ transposed_times(left, W).T)).astype(left.dtype, copy=False)
-            target = target - W @ (inverse @ (W.T @ target))
+            weighted = W if absorption.weight is None else W * absorption.weight[:, None]
+            inverse = np.linalg.pinv(weighted.T @ W, hermitian=True)
+            left = (left - W @ (inverse @ transposed_times(left, weighted).T)).astype(left.dtype, copy=False)
+            target = target - W @ (inverse @ (weighted.T @ target))
         return left, target
 
 

@@ -66,7 +66,9 @@ class StandardizedEffect:
         """Not available: refused."""
         raise MethodNotApplicableError(_NO_ERRORS)
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """Features, and the outcome net of the confounders, both about the reward of the mean text."""
         at_mean = self.intercept + float(self.feature_mean @ self.coef)
         return X - self.feature_mean, y - self.value_at(X, new) - at_mean
@@ -126,10 +128,12 @@ class ModelEffect:
         """Not available: refused."""
         raise MethodNotApplicableError(_NO_ERRORS)
 
-    def residuals(self, X: NDArray[np.floating], y: Array, new: Confounders) -> tuple[NDArray[np.floating], Array]:
+    def residuals(
+        self, X: NDArray[np.floating], y: Array, new: Confounders, weight: Array | None = None
+    ) -> tuple[NDArray[np.floating], Array]:
         """Features, and the adjusted reward less its mean."""
         adjusted = y - self._difference(X, new)
-        return X - self.feature_mean, adjusted - adjusted.mean()
+        return X - self.feature_mean, adjusted - np.average(adjusted, weights=weight)
 
 
 def _folds(estimator: Any, rows: LoggedRows) -> NDArray[np.intp]:
