@@ -13,7 +13,7 @@ from scipy import stats
 from causalkit.exceptions import AdditivityWarning, BadControlWarning, NuisanceFitWarning, OverlapWarning
 from causalkit.rewards.confounders import Confounders
 from causalkit.rewards.nuisances import ConfounderBasis
-from causalkit.rewards.orthogonal import OrthogonalFit, gram, times, transposed_times
+from causalkit.rewards.orthogonal import OrthogonalFit, gram, row_chunks, times, transposed_times
 from causalkit.rewards.records import BASELINES, LoggedRows, RewardParts
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = ["RewardDiagnostics", "additivity_test", "diagnose", "lagrange_multipl
 Array = NDArray[np.float64]
 
 _RICH_KNOTS = 16
-_FEWEST_ROWS = 20
 _LEADING = 5
 _MOST_COLUMNS = 10
 _MOST_LEVELS = 50
@@ -96,7 +95,10 @@ class RewardDiagnostics:
 
 
 def lagrange_multiplier_test(residual: Array, basis: Array, weight: Array | None = None) -> tuple[float, int, float]:
-    """n R² of a residual on a basis, its degrees of freedom and p-value.
+    """Robust score test that a residual does not go with a basis: s'Ω⁻¹s, degrees of freedom, p-value.
+
+    s = ΣwBê and Ω = Σw²BB'ê², which is n R² where the variance does not change over the basis. Out-of-fold residuals
+    are largest in the tails, where few rows inform a spline: n R² itself takes one such row for a misfit.
 
     Parameters
     ----------
@@ -107,16 +109,12 @@ def lagrange_multiplier_test(residual: Array, basis: Array, weight: Array | None
     weight : ndarray, shape (n,), optional
         Weights of mean 1.
     """
-    n = len(residual)
-    w = np.ones(n) if weight is None else weight
-    e = residual - np.average(residual, weights=w)
+    w = np.ones(len(residual)) if weight is None else weight
+    e = w * (residual - np.average(residual, weights=w))
     B = basis - np.average(basis, axis=0, weights=w)
-    G = (B * w[:, None]).T @ B
-    values, V = np.linalg.eigh(G)
+    values, V = np.linalg.eigh(gram(B, e**2))
     kept = values > 1e-10 * max(float(values.max(initial=0.0)), 1e-300)
-    explained = float((((B * w[:, None]).T @ e) @ V[:, kept]) ** 2 @ (1 / values[kept])) if kept.any() else 0.0
-    total = float(w @ e**2)
-    statistic = n * explained / total if total > 0 else 0.0
+    statistic = float(((B.T @ e) @ V[:, kept]) ** 2 @ (1 / values[kept])) if kept.any() else 0.0
     freedom = int(kept.sum())
     return statistic, freedom, float(stats.chi2.sf(statistic, freedom)) if freedom else 1.0
 
@@ -150,17 +148,21 @@ def additivity_test(
     V = np.einsum("ir,iq->irq", lead, columns).reshape(fit.n, -1)
     if residualise is not None:
         V = residualise(V)
-    slopes = np.linalg.pinv(fit.second_moment, hermitian=True) @ transposed_times(fit.features, V * w[:, None]) / fit.n
-    V = V - times(fit.features, slopes)
-    size = np.sqrt((V**2).mean(axis=0))
-    V = V[:, size > 1e-8 * max(float(size.max(initial=0.0)), 1e-300)]
+    shared = transposed_times(fit.features, V if fit.weight is None else V * w[:, None])
+    slopes = np.linalg.pinv(fit.second_moment, hermitian=True) @ shared / fit.n
+    for part in row_chunks(fit.n, fit.features.shape[1]):
+        V[part] -= fit.features[part].astype(np.float64, copy=False) @ slopes
+    size = np.sqrt(np.einsum("ij,ij->j", V, V) / fit.n)
+    large = size > 1e-8 * max(float(size.max(initial=0.0)), 1e-300)
+    V = V if large.all() else V[:, large]
     if V.shape[1] == 0 or not fit.residuals.any():
         return 0.0, 0, 1.0, 0.0
-    scores = V * (w * fit.residuals)[:, None]
-    if codes is not None:
-        scores = np.stack([np.bincount(codes, weights=column) for column in scores.T], axis=1)
-    total = scores.sum(axis=0)
-    omega = scores.T @ scores
+    scores = w * fit.residuals
+    if codes is None:
+        total, omega = scores @ V, gram(V, scores**2)
+    else:
+        sums = np.stack([np.bincount(codes, weights=column * scores) for column in V.T], axis=1)
+        total, omega = sums.sum(axis=0), sums.T @ sums
     values, U = np.linalg.eigh(omega)
     kept = values > 1e-10 * values.max()
     statistic = float(((total @ U[:, kept]) ** 2 / values[kept]).sum())
@@ -169,14 +171,16 @@ def additivity_test(
 
 
 def _held_out_gain(V: Array, residual: Array, w: Array) -> float:
-    """1 - SSE/SST of the residual on V over interleaved folds."""
-    error, fold = 0.0, np.arange(len(residual)) % _FOLDS
-    for k in range(_FOLDS):
-        train, test = fold != k, fold == k
-        G = (V[train] * w[train, None]).T @ V[train]
-        beta = np.linalg.pinv(G, hermitian=True) @ (V[train].T @ (w[train] * residual[train]))
-        error += float(w[test] @ (residual[test] - V[test] @ beta) ** 2)
-    return 1.0 - error / float(w @ residual**2)
+    """1 - SSE/SST of the residual on V over interleaved folds, from the products of each fold."""
+    folds = [slice(k, None, _FOLDS) for k in range(_FOLDS)]
+    grams = [gram(V[fold], w[fold]) for fold in folds]
+    moments = [transposed_times(V[fold], (w * residual)[fold]) for fold in folds]
+    G, M = np.sum(grams, axis=0), np.sum(moments, axis=0)
+    error = total = float(w @ residual**2)
+    for own, moment in zip(grams, moments, strict=True):
+        beta = np.linalg.pinv(G - own, hermitian=True) @ (M - moment)
+        error += float(beta @ own @ beta - 2 * beta @ moment)
+    return 1.0 - error / total
 
 
 def predictability(rows: LoggedRows, targets: Array) -> Array:
@@ -220,8 +224,6 @@ def _nuisance_fit(rows: LoggedRows, parts: RewardParts) -> pd.DataFrame:
         small, confounders = (), Confounders(confounders.roles, confounders.numeric, [])
     basis = ConfounderBasis(confounders.roles, small, _RICH_KNOTS, drop_first=True)
     B = basis.fit(confounders.matrix()).transform(confounders.matrix())
-    # A column that a few rows in the tail inform tests their outliers, and out-of-fold residuals are largest there.
-    B = B[:, B.sum(axis=0) ** 2 > _FEWEST_ROWS * (B**2).sum(axis=0)]
     fit = parts.fits[0]
     found = {"residual": lagrange_multiplier_test(fit.residuals, B, rows.weight)}
     leading = np.argsort(np.diag(parts.second_moment))[::-1][:_LEADING]

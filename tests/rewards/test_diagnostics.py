@@ -85,18 +85,34 @@ def test_little_overlap_is_warned_of_with_its_direction() -> None:
 # ---------------------------------------------------------------------- nuisance fit
 
 
-def test_lagrange_multiplier_statistic_is_n_r_squared() -> None:
+def test_score_test_by_brute_force() -> None:
     rng = np.random.default_rng(3)
     basis, residual = rng.normal(size=(80, 5)), rng.normal(size=80)
     weight = rng.uniform(0.3, 2, 80)
     weight = weight / weight.mean()
-    for w in (None, weight):
-        design = sm.add_constant(basis)
-        reference: Any = sm.OLS(residual, design) if w is None else sm.WLS(residual, design, weights=w)
+    for w in (np.ones(80), weight):
+        e = residual - np.average(residual, weights=w)
+        rows = (basis - np.average(basis, axis=0, weights=w)) * (w * e)[:, None]
+        expected = rows.sum(axis=0) @ np.linalg.inv(rows.T @ rows) @ rows.sum(axis=0)
         statistic, freedom, pvalue = lagrange_multiplier_test(residual, np.hstack([basis, basis[:, :2]]), w)
-        assert_allclose(statistic, 80 * reference.fit().rsquared, rtol=1e-9)
+        assert_allclose(statistic, expected, rtol=1e-9)
         assert freedom == 5  # repeated columns add nothing
         assert_allclose(pvalue, stats.chi2.sf(statistic, 5), rtol=1e-12)
+
+
+def test_score_test_is_n_r_squared_under_equal_variances() -> None:
+    rng = np.random.default_rng(4)
+    basis, residual = rng.normal(size=(20_000, 5)), rng.normal(size=20_000)
+    n_r_squared = 20_000 * sm.OLS(residual, sm.add_constant(basis)).fit().rsquared
+    assert_allclose(lagrange_multiplier_test(residual, basis)[0], n_r_squared, rtol=0.05)
+
+
+def test_score_test_is_silent_about_an_outlier_in_the_tail() -> None:
+    rng = np.random.default_rng(5)
+    residual, basis = rng.normal(size=500), np.zeros((500, 1))
+    basis[0], residual[0] = 1.0, 12.0  # n R² would be 140 or so
+    assert lagrange_multiplier_test(residual, basis)[2] > 0.1
+
     assert lagrange_multiplier_test(residual, np.ones((80, 2))) == (0.0, 0, 1.0)
     assert lagrange_multiplier_test(np.zeros(80), basis)[2] == 1.0
 
