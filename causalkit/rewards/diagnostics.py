@@ -42,7 +42,7 @@ class RewardDiagnostics:
         Eigenvalues of Σ_U Σ_X⁻¹ in rising order, shares of variance left, with the three largest loadings of each
         direction; 0 is not identified.
     nuisance_fit : DataFrame
-        LM tests that the residuals do not go with a richer basis of the confounders.
+        Robust score tests that the residuals do not go with a richer basis of the confounders.
     additivity : DataFrame
         Test that the reward of a text is the same over the confounders, and the held-out gain of letting it vary.
     predictability : DataFrame
@@ -212,7 +212,7 @@ def predictability(rows: LoggedRows, targets: Array) -> Array:
 
 
 def _nuisance_fit(rows: LoggedRows, parts: RewardParts) -> pd.DataFrame:
-    """LM tests of ê and of the five leading X̃_j; none where only levels were absorbed exactly."""
+    """Score tests of ê and of the five leading X̃_j; none where only levels were absorbed exactly."""
     import pandas as pd
 
     columns = ["statistic", "df", "pvalue"]
@@ -380,7 +380,7 @@ def _problems(estimator: Any, found: RewardDiagnostics) -> list[tuple[type[Warni
             problems.append(
                 (
                     NuisanceFitWarning,
-                    f"the residuals still go with the numeric confounders (LM statistic {statistic:.3g}, "
+                    f"the residuals still go with the numeric confounders (score statistic {statistic:.3g}, "
                     f"p = {pvalue:.2g}): use a more flexible outcome_model and treatment_model.",
                 )
             )
