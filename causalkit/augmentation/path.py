@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, eigh, solve_triangular
+from scipy.linalg import cholesky, eigh
+from scipy.linalg.lapack import dtrtrs
 
 from causalkit.augmentation.linear_inputs import check_alpha
 from causalkit.exceptions import RankError
@@ -159,9 +160,9 @@ def projected_spectrum(a: Array, C: Array, d: Array, *, lower: Array, rank_tol: 
         Squared correlation below which a direction counts as not moved.
     """
     start = _chol_solve(lower, a)
-    half = solve_triangular(lower, C.T, lower=True)  # (p, k), half'half = CA⁻¹C'
+    half = _solve_lower(lower, C.T)  # (p, k), half'half = CA⁻¹C'
     values, V = np.linalg.eigh(half.T @ half)
-    directions = solve_triangular(lower, half @ V, lower=True, trans="T")
+    directions = _solve_lower(lower, half @ V, transposed=True)
     loadings = V.T @ (d - C @ start)
     values = np.clip(values, 0.0, 1.0)
     return Spectrum("projected", start, directions, loadings, values, rank_tol, np.ones(len(values)))
@@ -185,9 +186,9 @@ def pair_spectrum(kind: str, a: Array, B: Array, *, lower: Array, rank_tol: floa
     ridge : float
         What A holds beyond the features' moments, for the degrees of freedom.
     """
-    half = solve_triangular(lower, B, lower=True)
-    values, U = eigh(solve_triangular(lower, half.T, lower=True))
-    directions = solve_triangular(lower, U, lower=True, trans="T")
+    half = _solve_lower(lower, B)
+    values, U = eigh(_solve_lower(lower, half.T))
+    directions = _solve_lower(lower, U, transposed=True)
     hat = 1.0 - ridge * np.einsum("pm,pm->m", directions, directions)
     # Rounding is no move, however small alpha is.
     values = np.where(values > len(values) * np.finfo(float).eps * values.max(initial=0.0), values, 0.0)
@@ -197,13 +198,20 @@ def pair_spectrum(kind: str, a: Array, B: Array, *, lower: Array, rank_tol: floa
 def plain_spectrum(a: Array, *, lower: Array, ridge: float = 0.0) -> Spectrum:
     """Spectrum of least squares, where nothing is penalised and alpha has no effect."""
     p = len(lower)
-    directions = solve_triangular(lower, np.eye(p), lower=True, trans="T")
+    directions = _solve_lower(lower, np.eye(p), transposed=True)
     hat = 1.0 - ridge * np.einsum("pm,pm->m", directions, directions)
     return Spectrum("none", np.zeros_like(a), directions, directions.T @ a, np.zeros(p), 0.0, hat)
 
 
+def _solve_lower(lower: Array, right: Array, *, transposed: bool = False) -> Array:
+    """L⁻¹R, or L'⁻¹R, for a Cholesky factor, whose diagonal is positive, so that the solution exists."""
+    # LAPACK reads columns: an array in rows is its transpose, an upper factor.
+    by_rows = lower.flags.c_contiguous
+    return np.asarray(dtrtrs(lower.T if by_rows else lower, right, lower=not by_rows, trans=transposed != by_rows)[0])
+
+
 def _chol_solve(lower: Array, right: Array) -> Array:
-    return np.asarray(solve_triangular(lower, solve_triangular(lower, right, lower=True), lower=True, trans="T"))
+    return _solve_lower(lower, _solve_lower(lower, right), transposed=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,6 +100,23 @@ def test_rank_tolerance_of_one_is_refused() -> None:
 # ---------------------------------------------------------------------- numbers
 
 
+@pytest.mark.parametrize(("distance", "rank"), [(1.0, 4), (1e-2, 4), (3e-4, 4), (1e-6, 3), (0.0, 3)])
+def test_reduced_parameters_have_unit_moments_at_any_distance_from_collinearity(distance: float, rank: int) -> None:
+    G = np.column_stack([Z[:, :3] * [1e6, 1.0, 1e-6], 1e6 * Z[:, 0] + 1e6 * distance * Z[:, 3]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = IVLikeRegressor(alpha=0.1).fit(XZ, Y, instruments=G)
+    reduced = (G - G.mean(axis=0)) @ fit._problem.reduction
+    np.testing.assert_allclose(reduced.T @ reduced / N, np.eye(rank), atol=1e-6)
+    # The projection itself, from a basis of the span by singular values.
+    x, y = XZ - XZ.mean(axis=0), Y - Y.mean()
+    span = Z[:, :3] if rank == 3 else Z
+    basis = np.linalg.svd(span - span.mean(axis=0), full_matrices=False)[0]
+    projected = basis.T @ x
+    direct = np.linalg.solve(0.1 * x.T @ x + projected.T @ projected, 0.1 * x.T @ y + projected.T @ (basis.T @ y))
+    np.testing.assert_allclose(fit.coef_, direct, rtol=1e-4 if distance else 1e-9)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_sparse_rows_keep_their_digits_beside_an_outcome_with_a_large_mean(weighted: bool) -> None:
     rows = sparse.random(N, 4, density=0.4, format="csr", random_state=0)
