@@ -1,12 +1,12 @@
 """Results that outlive their estimator, and covariances that respect dependence between rows."""
 
 from causalkit.inference.covariance import cluster_sums, finite_sample_factor, influence_covariance
-from causalkit.inference.moran import CovariateAssociation, MoranTest, covariate_association, moran
 from causalkit.inference.network import network_covariance
 from causalkit.inference.network_bandwidth import NetworkBandwidth, degree_strata, suggest_bandwidth
 from causalkit.inference.network_clusters import NetworkClusters, conductance, network_clusters
 from causalkit.inference.network_distance import Skeleton, mean_path_length, network_skeleton
 from causalkit.inference.network_forms import NetworkCovariance
+from causalkit.inference.network_moran import CovariateAssociation, MoranTest, covariate_association, moran
 from causalkit.inference.result import InferenceResult
 
 __all__ = [

@@ -4,9 +4,17 @@ from importlib import import_module
 from typing import Any
 
 _MODULE_OF = {
+    "TOCCurve": "causalkit.selection.targeting_curve",
     "best_of_n_uplift": "causalkit.selection.ranking",
+    "calibration_test": "causalkit.selection.calibration",
+    "dr_loss": "causalkit.selection.losses",
+    "estimated_effect": "causalkit.selection.losses",
     "pairwise_accuracy": "causalkit.selection.ranking",
+    "policy_value": "causalkit.selection.policy",
+    "r_loss": "causalkit.selection.losses",
     "ranking_report": "causalkit.selection.ranking",
+    "targeting_policy": "causalkit.selection.policy",
+    "toc": "causalkit.selection.targeting_curve",
 }
 
 __all__ = sorted(_MODULE_OF)
