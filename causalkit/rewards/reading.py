@@ -134,19 +134,15 @@ def read_log(
             f'confounders is missing, which method="{estimator.method}" needs: pass the columns that moved the '
             'outcome besides the content. method="none" ranks raw outcomes.'
         )
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    for name, value in (
-        ("y", y),
-        ("confounders", confounders),
-        ("instruments", instruments),
-        ("prompts", prompts),
-        ("groups", groups),
-        ("sample_weight", sample_weight),
-    ):
-        check_same_index(X, value, ("X", name))
-        size = None if value is None else (value.shape[0] if hasattr(value, "shape") else _length(value))
-        if size is not None and size != n_rows:
-            raise ValueError(f"{name} has {size} rows, but X has {n_rows}: inconsistent numbers of samples.")
+    n_rows = _check_lengths(
+        X,
+        y=y,
+        confounders=confounders,
+        instruments=instruments,
+        prompts=prompts,
+        groups=groups,
+        sample_weight=sample_weight,
+    )
     estimator.encoder_ = fitted_encoder(estimator.encoder, X)
     features = encode(estimator.encoder_, X, fitted=True)
     # Frames come column by column: in rows, chunks are read in one piece and sums are those of an array to the bit.
@@ -157,18 +153,7 @@ def read_log(
     weight = check_sample_weight(sample_weight, n_rows, like="X")
     if weight is not None:
         weight = weight / weight.mean()
-    coded, frame = None, None
-    if confounders is not None:
-        frame = confounder_frame(confounders, n_rows)
-        roles = resolve_roles(frame, estimator.categorical, estimator.cyclic, estimator.interactions)
-        coded = Confounders.of_fit(frame, roles)
-    targets = None
-    if target_confounders is not None and coded is not None:
-        target_frame = confounder_frame(target_confounders, None, "target_confounders", coded.roles.columns)
-        targets = coded.of_new(target_frame, "target_confounders")
-        refuse_unseen(
-            targets, target_frame, "Drop these rows: no row of the log says what happens there.", "target_confounders"
-        )
+    coded, targets, frame = _code_confounders(estimator, confounders, target_confounders, n_rows)
     Z, z_names = (
         (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
     )
@@ -190,6 +175,36 @@ def read_log(
         moment,
     )
     return rows, frame
+
+
+def _check_lengths(X: Any, **others: Any) -> int:
+    """Number of rows of X, which every other argument that is given must share."""
+    n_rows = int(X.shape[0] if hasattr(X, "shape") else len(X))
+    for name, value in others.items():
+        check_same_index(X, value, ("X", name))
+        size = None if value is None else (value.shape[0] if hasattr(value, "shape") else _length(value))
+        if size is not None and size != n_rows:
+            raise ValueError(f"{name} has {size} rows, but X has {n_rows}: inconsistent numbers of samples.")
+    return n_rows
+
+
+def _code_confounders(
+    estimator: Any, confounders: Any, target_confounders: Any, n_rows: int
+) -> tuple[Confounders | None, Confounders | None, pd.DataFrame | None]:
+    """Coded confounders of the rows and of the target population, and their frame."""
+    if confounders is None:
+        return None, None, None
+    frame = confounder_frame(confounders, n_rows)
+    roles = resolve_roles(frame, estimator.categorical, estimator.cyclic, estimator.interactions)
+    coded = Confounders.of_fit(frame, roles)
+    if target_confounders is None:
+        return coded, None, frame
+    target_frame = confounder_frame(target_confounders, None, "target_confounders", coded.roles.columns)
+    targets = coded.of_new(target_frame, "target_confounders")
+    refuse_unseen(
+        targets, target_frame, "Drop these rows: no row of the log says what happens there.", "target_confounders"
+    )
+    return coded, targets, frame
 
 
 def _length(value: Any) -> int | None:

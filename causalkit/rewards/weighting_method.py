@@ -15,7 +15,7 @@ from causalkit.inference.covariance import influence_covariance
 from causalkit.rewards.effects import LinearEffect
 from causalkit.rewards.estimated_weights import MAX_SCORES, influence_with_estimated_weights
 from causalkit.rewards.partially_linear import refuse_thin_levels
-from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.records import Factor, LoggedRows, RewardParts
 from causalkit.rewards.weighting import (
     auc_after_weighting,
     balancing_weights,
@@ -33,19 +33,7 @@ Array = NDArray[np.float64]
 
 def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     """Weighted regression of y on features, and weighted level means of y."""
-    confounders = rows.confounders
-    if confounders is None or confounders.roles.numeric:
-        numeric = [] if confounders is None else list(confounders.roles.numeric)
-        raise ValueError(
-            f'method="weighting" needs categorical confounders; {numeric} are numeric: use method="partially_linear", '
-            "cut them into levels, or name coded columns in `categorical`."
-        )
-    if len(confounders.factors) > 1:
-        raise ValueError(
-            f'method="weighting" needs one factor; got {[f.name for f in confounders.factors]}: join them with '
-            "interactions=[tuple of names]."
-        )
-    factor = confounders.factors[0]
+    factor = _single_factor(rows)
     refuse_thin_levels(estimator, rows)
     probabilities = _probabilities(estimator, rows, factor.codes)
     balance = balancing_weights(
@@ -59,7 +47,7 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     fit = weighted_regression(rows.X, rows.y, balance.weights, names=rows.names)
     _, groups = estimator._kind_for(rows)
     means = weighted_level_means(rows.y, factor.codes, factor.n_levels, balance.weights, groups=groups)
-    columns = confounders.design()
+    columns = (factor.codes[:, None] == np.arange(factor.n_levels)).astype(np.float64)
     centre = rows.mean(columns)
     influence: Array | None = None
     covariance = np.diag(means.std_error**2)
@@ -107,6 +95,23 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
             },
         },
     )
+
+
+def _single_factor(rows: LoggedRows) -> Factor:
+    """The one factor that the method weights for."""
+    confounders = rows.confounders
+    if confounders is None or confounders.roles.numeric:
+        numeric = [] if confounders is None else list(confounders.roles.numeric)
+        raise ValueError(
+            f'method="weighting" needs categorical confounders; {numeric} are numeric: use method="partially_linear", '
+            "cut them into levels, or name coded columns in `categorical`."
+        )
+    if len(confounders.factors) > 1:
+        raise ValueError(
+            f'method="weighting" needs one factor; got {[f.name for f in confounders.factors]}: join them with '
+            "interactions=[tuple of names]."
+        )
+    return confounders.factors[0]
 
 
 def _is_small(rows: LoggedRows, n_levels: int) -> bool:
