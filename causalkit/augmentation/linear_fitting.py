@@ -50,9 +50,6 @@ __all__ = ["IVLikeFitting"]
 
 Array = NDArray[np.float64]
 
-# Squared correlations are at most 1, and so known to about 1e-16: below this the limit is not told from rounding.
-_LIMIT_ALPHA = 1e-10
-
 
 class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Reads rows, makes pairs, and solves: the part of the linear estimators before the results."""
