@@ -4,7 +4,7 @@ Every simulated design takes ``random_state``, documents the order of its draws,
 returns the sample together with its truth: maps return a :class:`SimulatedMap` (a calibration sample, a
 trial, the true effect, and the values that estimators have in the population), compositions a
 :class:`LogisticNormalSample`, confounded linear designs with an augmentation a :class:`ConfoundedLinearSample`, logs of
-published content a :class:`RewardSample`.
+published content a :class:`RewardSample`, treatments on networks a :class:`GraphSample`.
 """
 
 from causalkit.datasets.augmentation_designs import (
@@ -37,6 +37,14 @@ from causalkit.datasets.gaussian_maps import (
     make_gaussian_map,
     make_surrogacy_map,
 )
+from causalkit.datasets.graph_designs import (
+    make_graph_complex_baseline,
+    make_graph_heterogeneity,
+    make_graph_paper,
+    make_graph_random_gnn,
+)
+from causalkit.datasets.graph_sample import GraphSample
+from causalkit.datasets.graph_spillover_designs import make_graph_direct_effect, make_graph_uptake
 from causalkit.datasets.grouped_maps import PanelMap, SiteMap, make_panel_map, make_site_map
 from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, make_heteroscedastic_map
 from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
@@ -56,6 +64,7 @@ __all__ = [
     "CompositionNetwork",
     "ConfoundedLinearSample",
     "DifferentialMap",
+    "GraphSample",
     "LinearAugmentationSample",
     "LogisticNormalSample",
     "MixtureMapTruth",
@@ -89,6 +98,12 @@ __all__ = [
     "make_composition_network",
     "make_differential_map",
     "make_gaussian_map",
+    "make_graph_complex_baseline",
+    "make_graph_direct_effect",
+    "make_graph_heterogeneity",
+    "make_graph_paper",
+    "make_graph_random_gnn",
+    "make_graph_uptake",
     "make_heteroscedastic_map",
     "make_linear_augmentation",
     "make_logistic_normal",
