@@ -161,22 +161,24 @@ def additivity_test(
     if codes is None:
         total, omega = scores @ V, gram(V, scores**2)
     else:
-        sums = np.stack([np.bincount(codes, weights=column * scores) for column in V.T], axis=1)
+        each = [np.bincount(codes, weights=column * scores) for column in V.T]
+        sums = np.stack(each, axis=1).astype(np.float64, copy=False)
         total, omega = sums.sum(axis=0), sums.T @ sums
     values, U = np.linalg.eigh(omega)
     kept = values > 1e-10 * values.max()
     statistic = float(((total @ U[:, kept]) ** 2 / values[kept]).sum())
     freedom = int(kept.sum())
-    return statistic, freedom, float(stats.chi2.sf(statistic, freedom)), _held_out_gain(V, fit.residuals, w)
+    return statistic, freedom, float(stats.chi2.sf(statistic, freedom)), _held_out_gain(V, fit.residuals, fit.weight)
 
 
-def _held_out_gain(V: Array, residual: Array, w: Array) -> float:
+def _held_out_gain(V: Array, residual: Array, weight: Array | None) -> float:
     """1 - SSE/SST of the residual on V over interleaved folds, from the products of each fold."""
     folds = [slice(k, None, _FOLDS) for k in range(_FOLDS)]
-    grams = [gram(V[fold], w[fold]) for fold in folds]
-    moments = [transposed_times(V[fold], (w * residual)[fold]) for fold in folds]
+    scores = residual if weight is None else residual * weight
+    grams = [gram(V[fold], None if weight is None else weight[fold]) for fold in folds]
+    moments = [transposed_times(V[fold], scores[fold]) for fold in folds]
     G, M = np.sum(grams, axis=0), np.sum(moments, axis=0)
-    error = total = float(w @ residual**2)
+    error = total = float(scores @ residual)
     for own, moment in zip(grams, moments, strict=True):
         beta = np.linalg.pinv(G - own, hermitian=True) @ (M - moment)
         error += float(beta @ own @ beta - 2 * beta @ moment)

@@ -111,25 +111,23 @@ class RidgeOnBasis(RegressorMixin, BaseEstimator):
         kept = values > max(values.max(initial=0.0), 1.0) * 1e-12
         values, V = values[kept], V[:, kept]
         scores = Bc @ V  # (n, r), scores'scores = diag(values)
+        squares, own = scores**2, root**2 / (root**2).sum()
+        unexplained = [np.maximum(1.0 - squares @ (1.0 / (values + alpha)) - own, 1e-10)[:, None] for alpha in _ALPHAS]
         self.alpha_ = np.empty(targets.shape[1])
         self.coef_ = np.empty((B.shape[1], targets.shape[1]))
         for first in range(0, targets.shape[1], _TARGETS_AT_ONCE):  # residuals of a block of targets at a time
             block = slice(first, first + _TARGETS_AT_ONCE)
             Yc = (targets[:, block] - self.target_mean_[block]) * root[:, None]
             moment = scores.T @ Yc
-            losses = np.stack([self._loo(scores, values, moment, Yc, root, alpha) for alpha in _ALPHAS])
+            losses = np.empty((len(_ALPHAS), moment.shape[1]))
+            for k, alpha in enumerate(_ALPHAS):
+                residual = Yc - scores @ ((1.0 / (values + alpha))[:, None] * moment)
+                losses[k] = ((residual / unexplained[k]) ** 2).sum(axis=0)
             self.alpha_[block] = _ALPHAS[np.argmin(losses, axis=0)]
             self.coef_[:, block] = V @ (moment / (values[:, None] + self.alpha_[block]))
         self.single_ = single
         self.directions_, self.values_ = V, values
         return self
-
-    @staticmethod
-    def _loo(scores: Array, values: Array, moment: Array, Yc: Array, root: Array, alpha: float) -> Array:
-        shrunk = 1.0 / (values + alpha)
-        residual = Yc - scores @ (shrunk[:, None] * moment)
-        leverage = (scores**2) @ shrunk + root**2 / (root**2).sum()
-        return np.asarray(((residual / np.maximum(1.0 - leverage, 1e-10)[:, None]) ** 2).sum(axis=0))
 
     def predict(self, C: Array) -> Array:
         """Fitted values, shape (n,) or (n, k)."""

@@ -29,11 +29,11 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-_CHUNK_CELLS = 2**22
+_CHUNK_CELLS = 2**18  # two megabytes in float64, which stay in the cache between the steps on a chunk
 
 
 def row_chunks(n: int, width: int) -> Iterator[slice]:
-    """Slices of rows of about four million cells each."""
+    """Slices of rows of about a quarter of a million cells each."""
     size = max(1024, _CHUNK_CELLS // max(width, 1))
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
@@ -43,11 +43,11 @@ def gram(X: NDArray[np.floating], weight: Array | None = None, centre: Array | N
     """ΣwXX' in float64, whatever the type of X, a chunk of rows at a time; shape (p, p)."""
     total = np.zeros((X.shape[1], X.shape[1]))
     for part in row_chunks(len(X), X.shape[1]):
-        block = X[part].astype(np.float64)
+        block = X[part].astype(np.float64, copy=False)
         if centre is not None:
-            block -= centre
+            block = block - centre
         if weight is not None:
-            block *= np.sqrt(weight[part, None])  # one matrix on both sides: the symmetric product is half the work
+            block = block * np.sqrt(weight[part, None])  # on both sides: the symmetric product is half the work
         total += block.T @ block
     return total
 
@@ -56,7 +56,7 @@ def times(X: NDArray[np.floating], right: Array) -> Array:
     """X @ right in float64, a chunk of rows at a time."""
     out = np.empty((len(X), *right.shape[1:]))
     for part in row_chunks(len(X), X.shape[1]):
-        out[part] = X[part].astype(np.float64) @ right
+        out[part] = X[part].astype(np.float64, copy=False) @ right
     return out
 
 
@@ -64,7 +64,7 @@ def transposed_times(X: NDArray[np.floating], right: Array) -> Array:
     """X' @ right in float64, a chunk of rows at a time."""
     total = np.zeros((X.shape[1], *right.shape[1:]))
     for part in row_chunks(len(X), X.shape[1]):
-        total += X[part].astype(np.float64).T @ right[part]
+        total += X[part].astype(np.float64, copy=False).T @ right[part]
     return total
 
 
@@ -139,7 +139,7 @@ class OrthogonalFit:
         out = np.empty((self.n, right.shape[1]), dtype=self.features.dtype)
         residuals = self.residuals * scale if self.weight is None else self.residuals * self.weight * scale
         for part in row_chunks(self.n, self.features.shape[1]):
-            out[part] = (self.features[part].astype(np.float64) @ right) * residuals[part, None]
+            out[part] = (self.features[part].astype(np.float64, copy=False) @ right) * residuals[part, None]
         return out
 
     def covariance(self, kind: str, groups: Groups | None = None) -> Array:
@@ -160,7 +160,7 @@ class OrthogonalFit:
         if kind == "cluster" and groups is not None:
             sums = np.zeros((groups.n_groups, len(self.coef)))
             for part in row_chunks(n, len(self.coef)):
-                block = self.features[part].astype(np.float64) * scores[part, None]
+                block = self.features[part].astype(np.float64, copy=False) * scores[part, None]
                 sums += cluster_sums(block, groups.codes[part], groups.n_groups)
             meat = sums.T @ sums * (groups.n_groups / (groups.n_groups - 1))
         else:
