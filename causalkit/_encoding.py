@@ -128,8 +128,8 @@ class Encoder:
             raise PersistenceError(f"{path} is a {type(value).__name__}: expected a plain array; use numpy.asarray.")
         if value.dtype.hasobject and value.dtype.names is None:
             for i, item in enumerate(value.ravel()):
-                parts = item if type(item) is tuple else (item,)
-                if not all(part is None or isinstance(part, str | bool | int | float | np.generic) for part in parts):
+                inner: Sequence[Any] = item if type(item) is tuple else (item,)
+                if not all(part is None or isinstance(part, str | bool | int | float | np.generic) for part in inner):
                     raise PersistenceError(
                         f"{path} is an object array that holds a {type(item).__name__} (entry {i}): expected str, "
                         "int, float, bool, None or tuples of them. Convert it to a plain array before saving."

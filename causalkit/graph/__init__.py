@@ -1,7 +1,10 @@
-"""Effects on networks: graphs, features of neighbourhoods and folds that respect edges."""
+"""Effects on networks: graphs, features of neighbourhoods, folds that respect edges, and exposure to others."""
 
+from causalkit.graph.contrast import exposure_contrast
+from causalkit.graph.exposure import exposure_mapping
 from causalkit.graph.folds import GraphKFold
-from causalkit.graph.graph import Graph, GraphReport
+from causalkit.graph.graph import Graph
 from causalkit.graph.hops import HopFeatures
+from causalkit.graph.store import GraphReport
 
-__all__ = ["Graph", "GraphKFold", "GraphReport", "HopFeatures"]
+__all__ = ["Graph", "GraphKFold", "GraphReport", "HopFeatures", "exposure_contrast", "exposure_mapping"]
