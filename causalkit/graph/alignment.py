@@ -13,6 +13,7 @@ from causalkit.validation import check_same_index
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
+    from causalkit.graph.store import GraphStore
 
 __all__ = ["check_graph", "row_positions", "unknown_ids"]
 
@@ -48,7 +49,7 @@ def check_graph(graph: Any, name: str = "graph") -> Graph:
 _BUILD = "Build one by Graph.from_edges, .from_pandas, .from_networkx, .from_scipy or .from_pyg"
 
 
-def unknown_ids(ids: NDArray[Any], unknown: NDArray[np.bool_], graph: Graph) -> str:
+def unknown_ids(ids: NDArray[Any], unknown: NDArray[np.bool_], graph: GraphStore) -> str:
     """What to say about ids that a graph does not have."""
     offenders = ", ".join(map(repr, ids[unknown][:_SHOWN].tolist()))
     return (
@@ -58,7 +59,7 @@ def unknown_ids(ids: NDArray[Any], unknown: NDArray[np.bool_], graph: Graph) -> 
     )
 
 
-def _first_ids(graph: Graph) -> str:
+def _first_ids(graph: GraphStore) -> str:
     return ", ".join(map(repr, graph.nodes[:_SHOWN].tolist()))
 
 

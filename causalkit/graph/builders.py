@@ -107,7 +107,7 @@ def id_array(values: Any) -> NDArray[Any]:
         array = np.fromiter(items, dtype=object, count=len(items))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.dtype.hasobject and array.ndim == 1:
+    if array.dtype.hasobject and array.ndim == 1 and pd.api.types.infer_dtype(array, skipna=False) != "string":
         array = np.asarray(pd.Index(array, dtype=object, tupleize_cols=False).infer_objects().to_numpy())
     if array.dtype.kind == "f" and np.isfinite(array).all() and (array == np.floor(array)).all():
         array = array.astype(np.int64)

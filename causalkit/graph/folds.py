@@ -175,7 +175,7 @@ class GraphKFold(BaseCrossValidator):
                     f"groups has {0 if checked is None else checked.n_groups} groups, fewer than n_splits={k}: lower "
                     "n_splits, or leave groups out so that the network is cut into parts."
                 )
-            return deal(checked.codes, k, rng)
+            return deal(checked.codes, k, rng, divisible=False)
         if self.method == "random":
             return rng.permutation(np.arange(n) % k)
         whole = np.array_equal(positions, np.arange(graph.n_nodes))
@@ -187,7 +187,7 @@ class GraphKFold(BaseCrossValidator):
                 f"the network was cut into {len(np.unique(labels))} parts, fewer than n_splits={k}: raise "
                 'parts_per_fold, or use method="random".'
             )
-        return deal(labels, k, rng)
+        return deal(labels, k, rng, divisible=True)
 
     def _splits(self, graph: Graph, positions: Rows, folds: Rows) -> tuple[list[tuple[Rows, Rows]], pd.DataFrame]:
         import pandas as pd
@@ -241,10 +241,11 @@ def _seed(random_state: Any) -> int | None:
     return check_integer(random_state, "random_state", low=0)
 
 
-def deal(labels: Rows, n_folds: int, rng: np.random.Generator) -> Rows:
+def deal(labels: Rows, n_folds: int, rng: np.random.Generator, *, divisible: bool) -> Rows:
     """Fold of every row, whole parts dealt so that folds get equal numbers of rows.
 
-    Parts go from the largest to the smallest, equal ones in random order, to the fold that is smallest so far.
+    Parts go from the largest to the smallest, equal ones in random order, to the fold that is smallest so far. What a
+    fold then has too many is taken from its smallest parts, if parts may be divided.
 
     Parameters
     ----------
@@ -254,6 +255,8 @@ def deal(labels: Rows, n_folds: int, rng: np.random.Generator) -> Rows:
         Number of folds.
     rng : Generator
         Source of the order.
+    divisible : bool
+        Whether parts may be divided, so that folds differ by one row at most.
 
     Returns
     -------
@@ -269,7 +272,20 @@ def deal(labels: Rows, n_folds: int, rng: np.random.Generator) -> Rows:
         rows, tie, fold = heapq.heappop(heap)
         fold_of[part] = fold
         heapq.heappush(heap, (rows + int(sizes[part]), tie, fold))
-    return fold_of[codes]
+    folds = fold_of[codes]
+    if not divisible:
+        return folds
+    rows_of = np.bincount(folds, minlength=n_folds)
+    quota = np.full(n_folds, len(folds) // n_folds)
+    quota[np.argsort(-rows_of, kind="stable")[: len(folds) % n_folds]] += 1
+    rank = np.empty(len(sizes), dtype=np.intp)
+    rank[order] = np.arange(len(sizes))
+    # Within each fold the rows of the parts dealt last come first: those are its smallest parts.
+    by_fold = np.lexsort((-rank[codes], folds))
+    place = np.arange(len(folds)) - np.repeat(np.cumsum(rows_of) - rows_of, rows_of)
+    moved = by_fold[place < np.repeat(np.maximum(rows_of - quota, 0), rows_of)]
+    folds[moved] = np.repeat(np.arange(n_folds), np.maximum(quota - rows_of, 0))
+    return folds
 
 
 def steps_from(skeleton: Any, sources: Rows, limit: int) -> NDArray[np.int64]:
