@@ -188,7 +188,7 @@ def with_nonlinear_reward(
             f"{rows.y.std():.2g}); for a linear reward the error shrinks per round by {rate:.3f}. A learner that "
             "varies from fit to fit never settles: fix its random_state, or use the linear reward.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     effect_rows = effect - rows.mean(effect)
     adjusted = rows.y - effect_rows
