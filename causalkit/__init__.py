@@ -65,6 +65,7 @@ _EXPORTS = {
         "slope_heterogeneity",
         "validate_correction",
     ],
+    "causalkit.graph": ["Graph", "GraphKFold", "HopFeatures", "exposure_contrast", "exposure_mapping"],
     "causalkit.inference": ["InferenceResult"],
     "causalkit.persistence": ["load", "save"],
     "causalkit.rewards": [
@@ -90,6 +91,7 @@ _SUBMODULES = (
     "datasets",
     "debiasing",
     "exceptions",
+    "graph",
     "inference",
     "linear",
     "nn",

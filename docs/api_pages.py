@@ -41,6 +41,12 @@ MODULES = [
         "diagnostics, sensitivity, preference pairs, reward functions.",
     ),
     (
+        "causalkit.graph",
+        "Graphs",
+        "Units that are nodes of a network: graphs with ids, features of neighbourhoods, folds that respect edges, "
+        "exposure to the treatments of others and contrasts of network experiments.",
+    ),
+    (
         "causalkit.selection",
         "Selection",
         "Measures that rank estimates, scores and models by what they are used for.",
