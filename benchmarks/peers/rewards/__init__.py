@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.peers.rewards.absorbing import levels
 from benchmarks.peers.rewards.double_learning import double_learning
 from benchmarks.peers.rewards.growth import growth
-from benchmarks.peers.rewards.levels import levels
 from benchmarks.peers.rewards.memory import memory
 from benchmarks.peers.rewards.output import output
 from benchmarks.rows import Row
