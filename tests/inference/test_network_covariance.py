@@ -65,7 +65,7 @@ def test_balls_are_those_of_all_pairs_distances(n: int, degree: float, seed: int
         for rows, block, distance in ball_blocks(skeleton, radius, max_entries=max_entries):
             found[rows] = block.toarray()
             reached = max(reached, distance)
-        assert np.array_equal(found, D <= radius)
+        assert np.array_equal(found, radius >= D)
         assert reached == min(radius, largest)
 
 
@@ -73,7 +73,7 @@ def test_balls_are_those_of_all_pairs_distances(n: int, degree: float, seed: int
 def test_ball_sizes_stop_at_the_cap(n: int, degree: float, seed: int) -> None:
     A = random_graph(n, degree, seed)
     D = distances(A)
-    means = [(D <= radius).sum(axis=1).mean() for radius in range(9)]
+    means = [(radius >= D).sum(axis=1).mean() for radius in range(9)]
     for cap in (1.5, 4.0, 12.0, math.inf):
         sizes = ball_sizes(network_skeleton(A), 8, cap=cap)
         below = next((r for r in range(1, 9) if means[r] > cap), 9)
@@ -125,7 +125,7 @@ def test_uniform_kernel_is_the_double_sum(n: int, degree: float, seed: int, q: i
     D = distances(A)
     largest = int(D[np.isfinite(D)].max())
     for b in range(largest + 2):
-        B = D <= b
+        B = b >= D
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NetworkDependenceWarning)  # one ball of everything leaves no variance
             found = network_covariance(psi, A, kernel="uniform", bandwidth=b)
@@ -143,7 +143,7 @@ def test_psd_and_wild_kernels_are_double_sums(n: int, degree: float, seed: int, 
     D = distances(A)
     for b in range(1, 8):
         for kernel, radius in (("psd", max(1, math.ceil(b / 2))), ("wild", b)):
-            N = (D <= radius).astype(float)
+            N = (radius >= D).astype(float)
             size = N.sum(axis=1)
             W = N @ N.T / (np.sqrt(np.outer(size, size)) if kernel == "psd" else size.mean())
             with warnings.catch_warnings():
@@ -252,7 +252,7 @@ def hub_graph(n: int = 400) -> Any:
 def test_ball_cap_lowers_the_bandwidth_without_interference() -> None:
     skeleton, psi = hub_graph(), influence(400, 1, 0)
     D = distances(skeleton.matrix)
-    balls = [(D <= r).sum(axis=1).mean() for r in range(4)]
+    balls = [(r >= D).sum(axis=1).mean() for r in range(4)]
     # Exact L/2 is 2.7, far from a border of rounding for L from a sample of 100 nodes.
     assert D.sum() / (400 * 399) / 2 == pytest.approx(2.74, abs=0.05)
     assert suggest_bandwidth(skeleton).bandwidth == 3
@@ -437,5 +437,5 @@ def test_a_bandwidth_that_cannot_be_computed_is_refused(monkeypatch: pytest.Monk
     """A star: balls of two steps hold all nodes, 4 million entries in all, where 1 million are allowed."""
     monkeypatch.setattr("causalkit.inference.network._MAX_ENTRIES", 1e6)
     star = sparse.csr_array((np.ones(1999), (np.zeros(1999, dtype=int), np.arange(1, 2000))), shape=(2000, 2000))
-    with pytest.raises(ValueError, match="bandwidth 2 is too large.*1e\\+06 entries.*radius 1 has 2.999 nodes"):
+    with pytest.raises(ValueError, match=r"bandwidth 2 is too large.*1e\+06 entries.*radius 1 has 2.999 nodes"):
         network_covariance(np.zeros(2000), star, bandwidth=2)
