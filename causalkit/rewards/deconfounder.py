@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import TransformerTags, check_random_state
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import BadControlError, MethodNotApplicableError
@@ -280,6 +280,13 @@ class RewardDeconfounder(FittedReward, BaseEstimator):
                 self.reward_quantiles_ = np.quantile(rewards, np.linspace(0, 1, 1001))
             warn_of(self, self._diagnostics, stacklevel=2)
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags = TransformerTags()
+        tags.input_tags.string = self.encoder is not None
+        return tags
 
     def _check_parameters(self) -> None:
         check_choice(self.method, "method", METHODS)

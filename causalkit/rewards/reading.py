@@ -15,6 +15,7 @@ from causalkit.rewards.records import LoggedRows
 from causalkit.validation import (
     check_groups,
     check_matrix,
+    check_numeric_columns,
     check_same_index,
     check_sample_weight,
     check_vector,
@@ -64,6 +65,20 @@ def text_list(X: Any, name: str = "X") -> list[str]:
     return values
 
 
+def _check_encoder(encoder: Any, X: Any, name: str) -> None:
+    """Refuse names and classes in place of encoders, and tables of texts in place of the texts."""
+    if isinstance(encoder, str | type):
+        raise TypeError(
+            f"encoder must be a transformer object or a function of a list of strings; got {encoder!r}. Pass an object, "
+            "such as TfidfVectorizer() or SentenceEncoder()."
+        )
+    if len(getattr(X, "columns", ())) == 1 and is_text(X.iloc[:, 0] if hasattr(X, "iloc") else X[X.columns[0]]):
+        raise TypeError(
+            f"{name} is a table of one column of texts, {X.columns[0]!r}: pass the column itself, such as "
+            f"df[{str(X.columns[0])!r}]{'' if encoder is not None else ', and an encoder'}."
+        )
+
+
 def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
     """Features of X: through the encoder where there is one.
 
@@ -74,6 +89,7 @@ def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
     ValueError
         The encoder's output is not (n, p) or not finite; the first bad row is named.
     """
+    _check_encoder(encoder, X, name)
     if encoder is None:
         if is_text(X):
             raise TypeError(
@@ -104,6 +120,7 @@ def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
 
 def fitted_encoder(encoder: Any, X: Any) -> Any:
     """A transformer is cloned and fitted on the texts without y; a callable stays as it is."""
+    _check_encoder(encoder, X, "X")
     if encoder is None or not hasattr(encoder, "transform"):
         return encoder
     return clone(encoder).fit(text_list(X))
@@ -145,6 +162,7 @@ def read_log(
     )
     estimator.encoder_ = fitted_encoder(estimator.encoder, X)
     features = encode(estimator.encoder_, X, fitted=True)
+    check_numeric_columns(features, "X")
     # Frames come column by column: in rows, chunks are read in one piece and sums are those of an array to the bit.
     features, outcome = validate_data(
         estimator, features, y, y_numeric=True, dtype=[np.float64, np.float32], order="C", ensure_min_samples=2
@@ -179,10 +197,12 @@ def read_log(
 
 def _check_lengths(X: Any, **others: Any) -> int:
     """Number of rows of X, which every other argument that is given must share."""
-    n_rows = int(X.shape[0] if hasattr(X, "shape") else len(X))
+    n_rows = _length(X)
+    if n_rows is None:
+        raise TypeError(f"X must be a table of features or a list of texts: got {type(X).__name__}.")
     for name, value in others.items():
         check_same_index(X, value, ("X", name))
-        size = None if value is None else (value.shape[0] if hasattr(value, "shape") else _length(value))
+        size = None if value is None else _length(value)
         if size is not None and size != n_rows:
             raise ValueError(f"{name} has {size} rows, but X has {n_rows}: inconsistent numbers of samples.")
     return n_rows
@@ -208,6 +228,11 @@ def _code_confounders(
 
 
 def _length(value: Any) -> int | None:
+    """Rows of an array, a frame, a list, a dict of columns or anything that turns into an array."""
+    if not hasattr(value, "shape") and not hasattr(value, "__len__") and hasattr(value, "__array__"):
+        value = np.asarray(value)
+    if hasattr(value, "shape"):  # asked before dict: a sparse matrix may be one
+        return int(value.shape[0]) if len(value.shape) else None
     if isinstance(value, dict):
         return len(next(iter(value.values()))) if value else None
     return len(value) if hasattr(value, "__len__") else None

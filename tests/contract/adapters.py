@@ -20,6 +20,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.rewards import RewardDeconfounder
 
 
 def _as_table(X: Any) -> Any:
@@ -253,3 +254,42 @@ class FirstColumnNoise(Augmenter):
     def covariance(self, n_features: int) -> np.ndarray:
         """Its variance in the first place."""
         return 0.01 * np.diag(np.eye(1, n_features)[0])
+
+
+class RewardDeconfounderAdapter(RewardDeconfounder):
+    """A reward of which the levels of the confounder are made from the first feature, row by row.
+
+    ``transform`` gets outcomes of zero where the checks have none: what it returns is the confounder effect.
+    """
+
+    def _levels(self, X: Any) -> Any:
+        if self.method == "none":
+            return None
+        table = X if hasattr(X, "nnz") else np.asarray(X)
+        first = None if hasattr(X, "nnz") or table.ndim != 2 or table.size == 0 else _finite_numbers(table[:, 0])
+        codes = np.arange(table.shape[0]) if first is None else np.floor(3 * first)
+        return np.where(codes % 2 == 0, "even", "odd")
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        confounders: Any = None,
+        instruments: Any = None,
+        target_confounders: Any = None,
+        prompts: Any = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+    ) -> Any:
+        """Fit with the levels that are made."""
+        return super().fit(X, y, confounders=self._levels(X), sample_weight=sample_weight)
+
+    def transform(self, X: Any, y: Any = None, *, confounders: Any = None) -> Any:
+        """Adjusted rewards with the levels that are made."""
+        rows = X.shape[0] if hasattr(X, "nnz") else len(np.asarray(X))
+        return super().transform(X, np.zeros(rows) if y is None else y, confounders=self._levels(X))
+
+    def score(self, X: Any, y: Any = None, *, confounders: Any = None, sample_weight: Any = None) -> float:
+        """Score with the levels that are made."""
+        return super().score(X, y, confounders=self._levels(X), sample_weight=sample_weight)

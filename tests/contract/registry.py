@@ -22,6 +22,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.rewards import PairwiseRewardModel, RewardDeconfounder
 from tests.contract.adapters import (
     ALRAdapter,
     BoxCoxCLRAdapter,
@@ -32,6 +33,7 @@ from tests.contract.adapters import (
     HierarchicalCalibrationAdapter,
     ILRAdapter,
     LinearCalibrationAdapter,
+    RewardDeconfounderAdapter,
     SplineCalibrationAdapter,
     TweedieCorrectionAdapter,
     ZeroReplacementAdapter,
@@ -396,9 +398,108 @@ AUGMENTATION_CASES = [
 ]
 
 
+# ---------------------------------------------------------------------- rewards
+
+N_LOGGED, TEXT_FEATURES = 240, ["words", "links", "caps", "digits"]
+
+
+def logged_data(name: str | None, confounder: str | None = None) -> ContractData:
+    """Four features of texts that go along with the age of a post and with its author."""
+    rng = np.random.default_rng(20250901)
+    n = N_LOGGED + 40
+    age, author = rng.normal(size=n), rng.integers(0, 4, n)
+    X = rng.normal(size=(n, 4)) + age[:, None] * [0.8, -0.6, 0.0, 0.0] + 0.3 * author[:, None]
+    y = X @ [1.0, 0.5, -0.75, 0.0] + 2 * age + author + rng.normal(size=n)
+    rows = [f"t{i}" for i in range(n)]
+    table = pd.DataFrame(X, columns=TEXT_FEATURES, index=rows)
+    outcome = pd.Series(y, name="shares", index=rows)
+    given = {"age": age, "author": np.array(list("abcd"), dtype=object)[author], "prompt": np.arange(n) // 4}
+    return ContractData(
+        X=table[:N_LOGGED],
+        y=outcome[:N_LOGGED],
+        X_new=table[N_LOGGED:],
+        fit_params={} if name is None or confounder is None else {name: given[confounder][:N_LOGGED]},
+        optional_params={
+            "sample_weight": rng.integers(1, 4, N_LOGGED).astype(float),
+            "groups": rng.integers(0, 60, N_LOGGED),
+        },
+    )
+
+
+def coefficients(fitted: Any, data: ContractData, n_jobs: int | None) -> Any:
+    """Influence values of the coefficients."""
+    return fitted.inference()
+
+
+ADJUSTS = "transform takes the outcomes and confounders of the rows; searches and routing are in tests/rewards"
+REWARD_FAILURES = {
+    "test_a_failed_fit_leaves_the_old_one": "a constant outcome is fitted; tests/rewards/test_failures.py breaks fits",
+    "test_pipeline": ADJUSTS,
+    "test_routing_through_a_pipeline": ADJUSTS,
+    "test_grid_search": ADJUSTS,
+    "test_cross_validation_slices_what_belongs_to_rows": ADJUSTS,
+}
+
+
+def _reward(name: str, options: dict[str, Any], confounder: str | None, failures: dict[str, str]) -> ContractCase:
+    return ContractCase(
+        name=name,
+        estimator=RewardDeconfounder(timing="before", random_state=0, **options),
+        adapter=RewardDeconfounderAdapter(timing="before", random_state=0, **{"penalty": 0.1, "cv": 2, **options}),
+        make_data=lambda: logged_data("confounders", confounder),
+        grid={"penalty": [0.1, 10.0]},
+        method="predict",
+        result=coefficients,
+        expected_failures=REWARD_FAILURES | failures,
+    )
+
+
+RIDGE_OF_MEAN_WEIGHT = "weights have mean 1, so a ridge is lighter beside repeated rows; exact without ridge"
+SPLIT_COPIES = "copies of a row are spread over the folds, a weighted row is in one"
+OUTCOMES_BELONG = "transform returns outcomes less the confounder effect, and the check calls it without outcomes"
+OUT_OF_FOLD = "fit_transform is out-of-fold and fit().transform() is not, by design, as in scikit-learn's TargetEncoder"
+PAIRS_OF_COPIES = "repeated rows form more pairs among themselves than a weighted row does"
+COLUMN_ORDER = "rows of a frame lie column by column, where Newton steps round differently beyond ten digits"
+
+
+def _checks(weights: str, transform: str) -> dict[str, str]:
+    return {
+        "check_sample_weight_equivalence_on_dense_data": weights,
+        "check_transformer_general": transform,
+        "check_transformer_data_not_an_array": transform,
+    }
+
+
+REWARD_CASES = [
+    _reward("reward_partially_linear", {}, "age", _checks(SPLIT_COPIES, OUT_OF_FOLD)),
+    _reward(
+        "reward_fixed_effects",
+        {"method": "fixed_effects"},
+        "author",
+        _checks(RIDGE_OF_MEAN_WEIGHT, OUTCOMES_BELONG),
+    ),
+    _reward("reward_none", {"method": "none"}, None, _checks(RIDGE_OF_MEAN_WEIGHT, OUTCOMES_BELONG)),
+    ContractCase(
+        name="reward_pairwise",
+        estimator=PairwiseRewardModel(random_state=0),
+        adapter=PairwiseRewardModel(random_state=0),
+        make_data=lambda: logged_data("prompts", "prompt"),
+        grid={"penalty": [0.1, 10.0]},
+        method="predict",
+        result=coefficients,
+        expected_failures=PREDICTOR_FAILURES
+        | {
+            "check_sample_weight_equivalence_on_dense_data": PAIRS_OF_COPIES,
+            "test_pandas_polars_and_numpy_agree": COLUMN_ORDER,
+        },
+    ),
+]
+
+
 CASES: list[ContractCase] = [
     *COMPOSITION_CASES,
     *AUGMENTATION_CASES,
+    *REWARD_CASES,
     _correction("linear", LinearCalibration(), LinearCalibrationAdapter(), _COV, CORRECTION_FAILURES),
     _correction(
         "tweedie",
