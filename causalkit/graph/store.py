@@ -224,7 +224,7 @@ class GraphStore:
         if sizes.exceeded:
             raise GraphError(
                 f"radius={radius} gives more than {_MAX_PAIRS:.0e} pairs of nodes: radius {len(sizes.means) - 1} has "
-                f"{sizes.means[-1]:.0f} nodes in a ball on average. Take a smaller radius, or "
+                f"about {sizes.means[-1]:.0f} nodes in a ball. Take a smaller radius, or "
                 "causalkit.inference.network_covariance, which works in blocks."
             )
         return sparse.vstack([block for _, block, _ in ball_blocks(self._distances, radius)], format="csr")
