@@ -178,6 +178,8 @@ class GraphStore:
             Do not change it in place: its arrays are shared and read-only.
         """
         check_choice(kind, "kind", KINDS)
+        if kind == "binary" and not self.weighted:
+            kind = "raw"  # the same ones, stored once
         if kind not in self._stored:
             self._check_loaded()
             self._stored[kind] = operator(self._indptr, self._indices, self._weights, kind)
