@@ -98,6 +98,7 @@ def test_zero_correlation_with_the_confounder_is_the_signature_of_the_wrong_meth
     assert_allclose(invariant.predict(X) @ C, 0, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::causalkit.exceptions.NuisanceFitWarning")
 def test_orthogonal_scores_forgive_one_wrong_nuisance() -> None:
     """With one of the two nuisances right, the other may miss by any multiple of the confounder."""
     X, y, C = exact(2.0)

@@ -132,7 +132,7 @@ def test_many_integers_are_not_taken_for_codes() -> None:
         ),
         ({"cyclic": {"day": 7}}, r"cyclic names 'day'.*available: \['author'"),
         ({"interactions": [("author", "city")]}, r"interactions names 'city'.*available: \['author'"),
-        ({"cyclic": {"hour": 0}}, r"cyclic\['hour'\] must be a positive period, such as 24 for hours; got 0.0"),
+        ({"cyclic": {"hour": 0}}, r"cyclic\['hour'\] must be a positive period, such as 24 for hours; got 0"),
         ({"cyclic": {"hour": 24}, "categorical": ["hour", "author", "kind"]}, "'hour' is named in `cyclic` and is cat"),
         ({"categorical": ["kind"]}, "column 'author' holds text and is not in `categorical`: name it there"),
     ],

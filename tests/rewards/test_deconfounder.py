@@ -246,8 +246,8 @@ def test_groups_are_never_divided_between_folds() -> None:
 
 
 def test_coefficients_have_the_right_errors() -> None:
-    """100 logs of 500 rows; bands of four standard deviations of each quantity."""
-    replicates, n = 100, 500
+    """70 logs of 500 rows; bands of four standard deviations of each quantity."""
+    replicates, n = 70, 500
     coefs, errors = [], []
     for seed in range(replicates):
         sample = make_reward_linear(n, random_state=seed)
@@ -259,22 +259,22 @@ def test_coefficients_have_the_right_errors() -> None:
     # SE(θ̂_j) is 1/√n here.
     assert_allclose(np.mean(errors, axis=0), 1 / np.sqrt(n), rtol=0.05)
     assert_allclose(spread, 1 / np.sqrt(n), rtol=4 / np.sqrt(2 * replicates))
-    assert (np.mean(np.abs(np.array(coefs) - THETA) < 1.96 * np.array(errors), axis=0) >= 0.86).all()
+    assert (np.mean(np.abs(np.array(coefs) - THETA) < 1.96 * np.array(errors), axis=0) >= 60 / 70).all()
 
 
 @pytest.mark.filterwarnings("ignore::causalkit.exceptions.NuisanceFitWarning")
 def test_confounder_effects_have_the_right_errors() -> None:
-    """60 logs of 2000 rows and default nuisances; binomial(60, .95) is at least 52 with probability .99."""
+    """40 logs of 2000 rows and default nuisances; binomial(40, .95) is at least 34 with probability .99."""
     at, gaps, errors = np.array([0.5, 1.0, 2.0]), [], []
-    for seed in range(60):
+    for seed in range(40):
         sample = make_reward_linear(2000, random_state=seed)
         fit = RewardDeconfounder(random_state=0, cv=3).fit(sample.X, sample.y, confounders=sample.confounders)
         value, std = fit.confounder_effect(at, return_std=True)
         # ĝ is centred at its mean over the rows of the fit, so the truth is too.
         gaps.append(value - 2 * (at - sample.confounders["popularity"].mean()))
         errors.append(std)
-    assert_allclose(np.mean(errors, axis=0), np.std(gaps, axis=0, ddof=1), rtol=4 / np.sqrt(120))
-    assert (np.mean(np.abs(gaps) < 1.96 * np.array(errors), axis=0) >= 52 / 60).all()
+    assert_allclose(np.mean(errors, axis=0), np.std(gaps, axis=0, ddof=1), rtol=4 / np.sqrt(80))
+    assert (np.mean(np.abs(gaps) < 1.96 * np.array(errors), axis=0) > 33 / 40).all()
 
 
 def test_errors_with_other_learners_are_said_to_be_a_lower_bound() -> None:

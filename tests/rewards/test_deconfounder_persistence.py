@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -150,11 +150,11 @@ def test_what_cannot_be_stored_is_named(tmp_path: Path) -> None:
 PARALLEL: dict[str, dict[str, Any]] = {
     "default": {"n_repeats": 2},
     "forest": {
-        "outcome_model": RandomForestRegressor(5, max_depth=3),
-        "treatment_model": RandomForestRegressor(5, max_depth=3),
+        "outcome_model": RandomForestRegressor(3, max_depth=3),
+        "treatment_model": RandomForestRegressor(3, max_depth=3),
         "cv": 3,
     },
-    "curved": {"final_model": HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=40), "cv": 2},
+    "curved": {"final_model": Ridge(), "cv": 2},
     "weighting": {"method": "weighting"},
     "outcome_only": {"method": "outcome_only"},
 }

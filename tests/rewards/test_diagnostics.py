@@ -280,6 +280,7 @@ def test_confounders_that_vary_within_prompts(as_series: bool) -> None:
     assert RewardDeconfounder(method="none").fit(X, y, prompts=given).diagnostics().prompts is None
 
 
+@pytest.mark.filterwarnings("ignore:confounders 'month' hold integers")
 def test_integer_codes_are_pointed_out_and_not_when_named() -> None:
     rng = np.random.default_rng(12)
     X, y = rng.normal(size=(200, 2)), rng.normal(size=200)

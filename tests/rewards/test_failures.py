@@ -38,7 +38,7 @@ def table() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     rows = np.arange(N)
     X = pd.DataFrame(rng.normal(size=(N, 3)), columns=["words", "links", "caps"])
-    C = pd.DataFrame({"age": rng.normal(size=N), "author": np.array(list("abcd"))[rows % 4], "month": rows % 12 + 1})
+    C = pd.DataFrame({"age": rng.normal(size=N), "author": np.array(list("abcd"))[rows % 4], "month": rows % 12 + 1.0})
     y = pd.Series(X["words"] + C["age"] + rng.normal(size=N), name="shares")
     return {"X": X, "y": y, "confounders": C}
 
@@ -605,9 +605,9 @@ AFTER: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]] = {
         ("feature names should match", "digits"),
     ),
     "fewer features": (
-        lambda: levels_fit().predict(X2.to_numpy()[:, :2]),
+        lambda: levels_fit().predict(X2[["words", "links"]]),
         ValueError,
-        ("X has 2 features", "expecting 3"),
+        ("feature names should match", "Feature names seen at fit time, yet now missing", "caps"),
     ),
     "texts for numbers": (lambda: levels_fit().predict(["a", "b"]), TypeError, ("X holds texts", "encoder=")),
     "intervals of a curved reward": (
