@@ -18,7 +18,7 @@ from causalkit.rewards.fitted_reward import FittedReward
 from causalkit.rewards.methods import METHODS, parts_of
 from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
-from causalkit.rewards.reading import read_log
+from causalkit.rewards.reading import prompt_codes, read_log
 from causalkit.rewards.records import LoggedRows, RewardParts
 from causalkit.rewards.row_hashes import hash_rows
 from causalkit.validation import check_choice, check_integer
@@ -265,12 +265,14 @@ class RewardDeconfounder(FittedReward, BaseEstimator):
                 sample_weight=sample_weight,
                 groups=groups,
             )
+            inside = prompt_codes(prompts, rows.n)
+            self._kind_for(rows)  # refuses a covariance that the method or the groups do not allow
             self._check_timing(rows)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             parts = parts_of(self, rows)
             overlap = overlap_spectrum(parts.second_moment, rows.feature_moment)
             self._store(rows, parts, overlap[0])
-            self._diagnostics = diagnose(self, rows, parts, overlap, frame, prompts)
+            self._diagnostics = diagnose(self, rows, parts, overlap, frame, inside)
             if isinstance(self.final_model, PairwiseRewardModel):
                 self.final_model_ = clone(self.final_model).fit(
                     rows.X, parts.adjusted, prompts=prompts, sample_weight=rows.weight, groups=groups
@@ -295,12 +297,18 @@ class RewardDeconfounder(FittedReward, BaseEstimator):
         number = isinstance(self.penalty, int | float | np.number) and not isinstance(self.penalty, bool)
         if not (self.penalty == "cv" if isinstance(self.penalty, str) else number and 0 <= self.penalty < np.inf):
             raise ValueError(f'penalty must be a number of at least 0, or "cv"; got {self.penalty!r}.')
+        model = self.final_model
+        if model is not None and (isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "predict"))):
+            raise TypeError(
+                f"final_model must be a regressor with fit and predict, as an object, or None; got {model!r}."
+            )
         if is_nonlinear(self.final_model) and self.method not in ("partially_linear", "fixed_effects"):
             raise MethodNotApplicableError(
                 f'final_model={type(self.final_model).__name__} is fitted by backfitting, which method="{self.method}" '
                 'does not do: use method="partially_linear" or "fixed_effects", or leave it at None.'
             )
-        if self.max_weight is not None and not self.max_weight > 0:
+        number = isinstance(self.max_weight, int | float | np.number) and not isinstance(self.max_weight, bool)
+        if self.max_weight is not None and not (number and self.max_weight > 0):
             raise ValueError(f"max_weight must be a positive number or None; got {self.max_weight!r}.")
 
     def _check_timing(self, rows: LoggedRows) -> None:
@@ -365,6 +373,8 @@ class RewardDeconfounder(FittedReward, BaseEstimator):
             return parts.covariance
         if parts.influence is None and len(parts.fits) == 1:
             return parts.fits[0].covariance(kind, self._groups)
+        if kind == "homoskedastic" and parts.influence is None:  # no influence values: the mean over repeats
+            return np.asarray(np.mean([fit.covariance(kind) for fit in parts.fits], axis=0))
         return self.inference().cov
 
     def _kind_for(self, rows: LoggedRows) -> tuple[str, Groups | None]:
@@ -385,9 +395,11 @@ class RewardDeconfounder(FittedReward, BaseEstimator):
         """What influence values are multiplied by: degrees of freedom and the number of clusters."""
         kind = self._covariance_kind()
         if parts.within is not None:
-            return float(np.sqrt(parts.within.finite_sample_factor(kind, self._groups)))
+            groups = self._groups if kind == "cluster" else None  # the factor of clusters is for their sums only
+            return float(np.sqrt(parts.within.finite_sample_factor(kind, groups)))
         if kind == "HC1":
-            return float(np.sqrt(len(parts.residuals) / parts.degrees_of_freedom))
+            n = parts.fits[0].n_weighted if parts.fits else len(parts.residuals)
+            return float(np.sqrt(n / parts.degrees_of_freedom))
         if kind == "cluster" and self._groups is not None:
             return float(np.sqrt(self._groups.n_groups / (self._groups.n_groups - 1)))
         return 1.0

@@ -35,6 +35,7 @@ __all__ = ["FittedReward"]
 Array = NDArray[np.float64]
 
 ABSORBING = ("fixed_effects", "mixed", "mundlak")  # their errors carry the degrees of freedom of the levels
+SANDWICH_ONLY = ("instrument", "weighting", "standardization", "invariance")
 
 
 class FittedReward:
@@ -66,11 +67,20 @@ class FittedReward:
         """Kind of covariance: "auto" resolved by the clusters and the method."""
         if self.covariance == "cluster" and groups is None:
             raise ValueError('covariance="cluster" needs groups: pass groups= to fit, or covariance="HC0".')
-        if self.covariance != "auto":
-            return self.covariance
-        if groups is not None:
-            return "cluster"
-        return "HC1" if self.method in ABSORBING else "HC0"
+        if self.covariance == "homoskedastic" and self.method in SANDWICH_ONLY:
+            raise MethodNotApplicableError(
+                f'covariance="homoskedastic" has no formula for method="{self.method}", whose errors are sums of '
+                'squared influence values: pass "auto", "HC0", "HC1" or "cluster".'
+            )
+        kind = self.covariance
+        if kind == "auto":
+            kind = "cluster" if groups is not None else "HC1" if self.method in ABSORBING else "HC0"
+        if kind == "cluster" and groups is not None and groups.n_groups < 2:
+            raise ValueError(
+                "groups has 1 distinct label: a clustered covariance needs at least two. Leave groups out, or pass "
+                "finer ones."
+            )
+        return kind
 
     # ------------------------------------------------------------------ rewards
 

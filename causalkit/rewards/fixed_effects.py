@@ -128,6 +128,11 @@ class WithinFit:
         # Without any crossing factor the constant is still estimated.
         absorbed = self.numeric.rank + (level_rank(crossing) if crossing else 1)
         n_groups = len(np.unique(clusters))
+        if n_groups < 2:
+            raise ValueError(
+                f"groups: the {n} rows that bear on the coefficients lie in one group, and a clustered covariance needs "
+                'at least two. Pass finer groups, or covariance="HC1".'
+            )
         return n_groups / (n_groups - 1) * n / (n - absorbed - len(self.coef))
 
     def covariance(self, kind: str = "HC1", groups: Groups | None = None) -> Array:
@@ -226,7 +231,7 @@ def within_fit(
         weight=w,
         penalty=penalty,
         # Rows that are not informative are in the fit with zeros: they count as absorbed.
-        n_absorbed=absorption.n_rows - free,
+        n_absorbed=(absorption.n_rows if w is None else int(np.count_nonzero(w))) - free,
         names=names,
         feature_moment=np.diag(_column_variances(X, w)) if feature_moment is None else feature_moment,
     )

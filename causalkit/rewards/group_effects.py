@@ -69,8 +69,16 @@ class LevelEffect:
         """Effects less their training mean; unseen levels at the prior."""
         total = self._numeric(new) - self.centre
         sets = []
-        for values, codes, labels in zip(self.values, (f.codes for f in new.factors), self.sets, strict=True):
+        for values, factor, labels in zip(self.values, new.factors, self.sets, strict=True):
+            codes = factor.codes
             total = total + np.where(codes >= 0, values[codes], self.prior)
+            empty = (codes >= 0) & np.isnan(values[codes])
+            if empty.any():
+                raise UnseenLevelError(
+                    f"confounders column {factor.name!r} has levels whose rows had no weight in fit, such as "
+                    f"{factor.levels[codes[np.argmax(empty)]]!r} ({int(empty.sum())} rows): they have no effect to "
+                    'take off. Use method="mixed", which gives such levels a prior, or drop these rows.'
+                )
             sets.append(np.where(codes >= 0, labels[codes], -1))
         for other in sets[1:]:
             mixed = (other != sets[0]) & (other >= 0) & (sets[0] >= 0)
@@ -149,11 +157,11 @@ def require_factors(rows: LoggedRows, method: str, single: bool) -> Confounders:
     return confounders
 
 
-def numeric_basis(confounders: Confounders) -> tuple[ConfounderBasis | None, Array | None]:
+def numeric_basis(confounders: Confounders, weight: Array | None = None) -> tuple[ConfounderBasis | None, Array | None]:
     """Spline columns of the numeric confounders beside the factors."""
     if not confounders.roles.numeric:
         return None, None
-    basis = ConfounderBasis(confounders.roles, ()).fit(confounders.matrix())
+    basis = ConfounderBasis(confounders.roles, ()).fit(confounders.matrix(), sample_weight=weight)
     return basis, basis.transform(confounders.matrix())
 
 
@@ -161,7 +169,7 @@ def fit_within(estimator: Any, rows: LoggedRows) -> tuple[WithinFit, ConfounderB
     """The within regression of a method with levels."""
     confounders = require_factors(rows, estimator.method, single=estimator.method != "fixed_effects")
     absorption = absorb(confounders.factors, rows.weight)
-    basis, W = numeric_basis(confounders)
+    basis, W = numeric_basis(confounders, rows.weight)
     penalty = 0.0 if isinstance(estimator.penalty, str) else float(estimator.penalty)
     options: dict[str, Any] = {"names": rows.names, "feature_moment": rows.feature_moment}
     if isinstance(estimator.penalty, str):
@@ -286,7 +294,8 @@ def assemble(
         residual_variance=within.sigma2,
         degrees_of_freedom=within.degrees_of_freedom,
         informative=within.absorption.informative_rows,
-        second_moment=within.orthogonal.second_moment,
+        # Absorption gives weights mean 1 over the rows that have any, Σ_X over all rows.
+        second_moment=within.orthogonal.second_moment * (rows.n / within.orthogonal.n_weighted),
         within=within,
         covariance=covariance,
         n_absorbed=within.n_absorbed,

@@ -43,7 +43,7 @@ class EndogenousBasis:
         return np.hstack([self.others.transform(C[:, self.other_columns]), C[:, self.endogenous_columns]])
 
 
-def _basis(estimator: Any, confounders: Confounders) -> EndogenousBasis:
+def _basis(estimator: Any, confounders: Confounders, weight: Array | None) -> EndogenousBasis:
     roles = confounders.roles
     named = estimator.endogenous
     endogenous = list(roles.numeric) if named is None else [named] if isinstance(named, str) else list(named)
@@ -64,7 +64,7 @@ def _basis(estimator: Any, confounders: Confounders) -> EndogenousBasis:
     factors = range(len(roles.numeric), len(roles.numeric) + len(confounders.factors))
     columns = np.asarray([*positions, *factors], dtype=np.intp)
     basis = ConfounderBasis(left, tuple(f.n_levels for f in confounders.factors), drop_first=True)
-    basis.fit(confounders.matrix()[:, columns])
+    basis.fit(confounders.matrix()[:, columns], sample_weight=weight)
     return EndogenousBasis(basis, columns, np.asarray([roles.numeric.index(n) for n in endogenous], dtype=np.intp))
 
 
@@ -76,7 +76,7 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
             'instruments is missing, which method="instrument" needs: pass columns that move the confounder and have '
             "no effect on the outcome of their own."
         )
-    basis = _basis(estimator, confounders)
+    basis = _basis(estimator, confounders, rows.weight)
     table = basis.transform(confounders.matrix())
     m = len(basis.endogenous_columns)
     W, C = table[:, :-m], table[:, -m:]

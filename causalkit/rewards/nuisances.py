@@ -48,8 +48,9 @@ class ConfounderBasis(TransformerMixin, BaseEstimator):
         self.n_knots = n_knots
         self.drop_first = drop_first
 
-    def fit(self, C: Array, y: Any = None) -> ConfounderBasis:
-        """Place the knots."""
+    def fit(self, C: Array, y: Any = None, sample_weight: Array | None = None) -> ConfounderBasis:
+        """Place the knots, over the rows with weight: a knot beyond them would leave coefficients undetermined."""
+        C = C if sample_weight is None else C[sample_weight > 0]
         self.splines_ = []
         for j, name in enumerate(self.roles.numeric):
             column = C[:, j : j + 1]
@@ -98,12 +99,14 @@ class RidgeOnBasis(RegressorMixin, BaseEstimator):
 
     def fit(self, C: Array, y: Array, sample_weight: Array | None = None) -> RidgeOnBasis:
         """Fit one or several targets (n,) or (n, k)."""
-        self.basis_ = ConfounderBasis(self.roles, self.n_levels).fit(C)
+        self.basis_ = ConfounderBasis(self.roles, self.n_levels).fit(C, sample_weight=sample_weight)
         B = self.basis_.transform(C)
         targets = np.asarray(y, dtype=np.float64)
         single = targets.ndim == 1
         targets = targets.reshape(len(B), -1)
-        root = np.ones(len(B)) if sample_weight is None else np.sqrt(sample_weight / sample_weight.mean())
+        root = np.ones(len(B))
+        if sample_weight is not None:  # mean 1 over the rows with weight: the others do not change the penalties
+            root = np.sqrt(sample_weight / sample_weight[sample_weight > 0].mean())
         w = root**2 / (root**2).sum()
         self.basis_mean_, self.target_mean_ = w @ B, w @ targets
         Bc = (B - self.basis_mean_) * root[:, None]
@@ -127,6 +130,8 @@ class RidgeOnBasis(RegressorMixin, BaseEstimator):
             self.coef_[:, block] = V @ (moment / (values[:, None] + self.alpha_[block]))
         self.single_ = single
         self.directions_, self.values_ = V, values
+        # Σw²bb' among the directions: the variance of Σwbε for one variance of ε; without weights diag(values).
+        self.squares_ = None if sample_weight is None else scores.T @ (scores * root[:, None] ** 2)
         return self
 
     def predict(self, C: Array) -> Array:
@@ -139,4 +144,7 @@ class RidgeOnBasis(RegressorMixin, BaseEstimator):
         """‖s(c)‖² of the first target, s(c) the weights of its fitted value less the mean of y, shape (n,)."""
         check_is_fitted(self)
         rows = (self.basis_.transform(C) - self.basis_mean_) @ self.directions_
-        return np.asarray((rows**2) @ (self.values_ / (self.values_ + self.alpha_[0]) ** 2))
+        if self.squares_ is None:
+            return np.asarray((rows**2) @ (self.values_ / (self.values_ + self.alpha_[0]) ** 2))
+        rows = rows / (self.values_ + self.alpha_[0])
+        return np.asarray(np.einsum("ij,ij->i", rows @ self.squares_, rows))

@@ -87,7 +87,7 @@ class OrthogonalFit:
     penalty : float
         λ.
     n_absorbed : int
-        Rank of what was absorbed without cross-fitting; 0 where residuals are out-of-fold.
+        Rank of what was absorbed without cross-fitting, among the rows with weight; 0 where residuals are out-of-fold.
     """
 
     coef: Array
@@ -104,20 +104,34 @@ class OrthogonalFit:
         return len(self.residuals)
 
     @property
+    def n_weighted(self) -> int:
+        """Number of rows with positive weight: the others are as good as absent."""
+        return self.n if self.weight is None else int(np.count_nonzero(self.weight))
+
+    @property
     def jacobian(self) -> Array:
         """J = Σ_U + (λ/n) I."""
         return self.second_moment + self.penalty / self.n * np.eye(len(self.coef))
 
     @property
     def degrees_of_freedom(self) -> int:
-        """n - d - p."""
-        return self.n - self.n_absorbed - len(self.coef)
+        """n - d - p over the rows with weight.
+
+        With a penalty there may be more features than that leaves; their effective dimension then takes their place.
+        """
+        left = self.n_weighted - self.n_absorbed
+        if left <= len(self.coef) and self.penalty > 0:
+            return max(1, round(left - self.effective_dimension))
+        return left - len(self.coef)
 
     @property
     def residual_variance(self) -> float:
-        """Σwê²/(n - d - p)."""
-        square = self.residuals @ (self.residuals if self.weight is None else self.residuals * self.weight)
-        return float(square / self.degrees_of_freedom)
+        """Σwê²/(n - d - p), the weights having mean 1 over the rows with weight."""
+        variance = self._squares() / self.degrees_of_freedom
+        return variance if self.weight is None else variance * self.n_weighted / float(self.weight.sum())
+
+    def _squares(self) -> float:
+        return float(self.residuals @ (self.residuals if self.weight is None else self.residuals * self.weight))
 
     @property
     def effective_dimension(self) -> float:
@@ -148,14 +162,14 @@ class OrthogonalFit:
         Parameters
         ----------
         kind : {"homoskedastic", "HC0", "HC1", "cluster"}
-            "homoskedastic" is σ̂²J⁻¹/n.
+            "homoskedastic" is σ̂²J⁻¹/n, for an error variance that goes with 1/w where there are weights.
         groups : Groups, optional
             For "cluster": scores are summed within them, times G/(G - 1).
         """
         inverse = np.linalg.inv(self.jacobian)
         n = self.n
         if kind == "homoskedastic":
-            return np.asarray(self.residual_variance * inverse / n)
+            return np.asarray(self._squares() / self.degrees_of_freedom * inverse / n)
         scores = self.residuals if self.weight is None else self.residuals * self.weight
         if kind == "cluster" and groups is not None:
             sums = np.zeros((groups.n_groups, len(self.coef)))
@@ -165,7 +179,7 @@ class OrthogonalFit:
             meat = sums.T @ sums * (groups.n_groups / (groups.n_groups - 1))
         else:
             meat = gram(self.features, scores**2)
-        factor = n / self.degrees_of_freedom if kind == "HC1" else 1.0
+        factor = self.n_weighted / self.degrees_of_freedom if kind == "HC1" else 1.0
         return np.asarray(inverse @ (meat * (factor / n**2)) @ inverse)
 
 

@@ -24,7 +24,7 @@ from causalkit.validation import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["encode", "is_text", "read_log"]
+__all__ = ["encode", "is_text", "prompt_codes", "read_log"]
 
 Array = NDArray[np.float64]
 
@@ -151,6 +151,8 @@ def read_log(
             f'confounders is missing, which method="{estimator.method}" needs: pass the columns that moved the '
             'outcome besides the content. method="none" ranks raw outcomes.'
         )
+    if y is None:
+        raise ValueError("y is missing: expected one outcome per row of X, got None.")
     n_rows = _check_lengths(
         X,
         y=y,
@@ -195,6 +197,24 @@ def read_log(
     return rows, frame
 
 
+def prompt_codes(prompts: Any, n_rows: int) -> NDArray[np.intp] | None:
+    """Number of the prompt of each row.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Missing labels, several columns, or labels that cannot be compared.
+    """
+    try:
+        found = check_groups(prompts, n_rows, name="prompts", like="X")
+    except TypeError as error:
+        raise TypeError(
+            f"prompts must hold labels that can be compared, such as strings or numbers ({error}): for conversations "
+            "pass an id per row."
+        ) from None
+    return None if found is None else found.codes
+
+
 def _check_lengths(X: Any, **others: Any) -> int:
     """Number of rows of X, which every other argument that is given must share."""
     n_rows = _length(X)
@@ -221,6 +241,8 @@ def _code_confounders(
         return coded, None, frame
     target_frame = confounder_frame(target_confounders, None, "target_confounders", coded.roles.columns)
     targets = coded.of_new(target_frame, "target_confounders")
+    if targets.n == 0:
+        raise ValueError("target_confounders has no rows: pass some, or leave it out for the mix of the log itself.")
     refuse_unseen(
         targets, target_frame, "Drop these rows: no row of the log says what happens there.", "target_confounders"
     )

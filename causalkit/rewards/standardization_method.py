@@ -156,7 +156,8 @@ def standardization_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     if estimator.outcome_model is not None:
         return _model_parts(estimator, rows, confounders)
     levels = tuple(f.n_levels for f in confounders.factors)
-    basis = ConfounderBasis(confounders.roles, levels, drop_first=True).fit(confounders.matrix())
+    basis = ConfounderBasis(confounders.roles, levels, drop_first=True)
+    basis.fit(confounders.matrix(), sample_weight=rows.weight)
     B = basis.transform(confounders.matrix())
     targets = None if rows.targets is None else basis.transform(rows.targets.matrix())
     chosen = isinstance(estimator.penalty, str) or estimator.penalty == 0
