@@ -151,7 +151,13 @@ def _newton(pairs: ComparedPairs, penalty: float) -> Array:
         gradient, hessian = pairs.derivatives(log_odds)
         if reference is not None:
             _refuse_separation(hessian, reference)
-        step = np.linalg.solve(hessian + penalty * np.eye(p), gradient + penalty * coef)
+        try:
+            step = np.linalg.solve(hessian + penalty * np.eye(p), gradient + penalty * coef)
+        except np.linalg.LinAlgError:
+            raise IdentificationError(
+                f"penalty={penalty:g} is lost in rounding next to features that the pairs do not identify: raise it, "
+                "or drop collinear features."
+            ) from None
         size, before = 1.0, value
         while True:
             trial = coef - size * step

@@ -166,6 +166,10 @@ def _folds(cv: Any, n: int, codes: NDArray[np.intp] | None, random_state: Any) -
     splitter: Any
     if isinstance(cv, int | np.integer):
         check_integer(cv, "cv", low=2)
+        units = n if codes is None else int(codes.max()) + 1
+        if units < cv:
+            what = "rows" if codes is None else "groups"
+            raise ValueError(f"cv={cv} folds need at least as many {what}; got {units}: pass a smaller cv.")
         splitter = KFold(int(cv), shuffle=True, random_state=random_state) if codes is None else GroupKFold(int(cv))
     else:
         splitter = check_cv(cv)
@@ -284,6 +288,8 @@ def benchmark_confounders(
         absent = [name for name in group if name not in frame.columns]
         if absent:
             raise ValueError(f"names has {absent[0]!r}, which is no column of confounders; available: {list(frame)}.")
+    if not dropped or not all(dropped):
+        raise ValueError(f"names is empty or has an empty entry: expected columns of confounders; got {names!r}.")
     full = clone(estimator).fit(X, y, confounders=frame, **fit_metadata)
     sigma2, nu2 = _strengths(full)
     tables = []
@@ -291,7 +297,8 @@ def benchmark_confounders(
         short = _without(estimator, frame, group, X, y, fit_metadata)
         short_sigma2, short_nu2 = _strengths(short)
         kappa = short_nu2 / nu2
-        cf_y = max(0.0, (short_sigma2 - sigma2) / sigma2)
+        added = max(0.0, short_sigma2 - sigma2)
+        cf_y = added / sigma2 if sigma2 > 0 else (np.inf if added > 0 else 0.0)
         cf_d = np.maximum(0.0, (1 - kappa) / kappa)
         usable = (cf_y < 1) & (cf_d < 1)
         bound = np.full(len(cf_d), np.inf)

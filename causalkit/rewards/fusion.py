@@ -176,6 +176,11 @@ def combine_with_experiment(
         _, variance = _pairwise_probability(fitted, first[test], second[test])
         bias = _oriented_bias(log[test], outcome[test])
         v_log, v_experiment = float(log_variance[test].mean()), float(variance.mean())
+        if bias == 0 and v_log + v_experiment == 0:
+            raise ValueError(
+                "X_first and X_second have the same features in every held-out pair, so that nothing was compared: "
+                "pass pairs of different texts."
+            )
         rows.append((v_experiment / (bias**2 + v_log + v_experiment), bias, v_log, v_experiment, len(train), len(test)))
         models.append(fitted)
     names = ["weight", "bias", "variance_observational", "variance_experimental", "n_fitted", "n_held_out"]

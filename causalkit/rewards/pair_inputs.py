@@ -199,6 +199,8 @@ def pair_bounds(robust: Any, n: int) -> Errors:
     sigma = np.asarray(estimator.feature_residual_covariance_, dtype=np.float64)
     if features.shape != (n, len(sigma)):
         raise ValueError(f"robust: X must have shape ({n}, {len(sigma)}), a row per reward; got {features.shape}.")
+    if features.dtype.kind not in "fiub" or not np.isfinite(features).all():
+        raise ValueError("robust: X must hold finite numbers, the features of the fit: drop or impute the other rows.")
     scale = float(omitted_variable_bias(float(estimator.residual_variance_), 1.0, cf_y, cf_d))
     try:
         root = np.linalg.cholesky(sigma)

@@ -250,8 +250,9 @@ def _paired(
     gap = rewards[chosen] - rewards[rejected]
     scale = margin_scale
     if scale is None:
-        size = float(np.sqrt((gap**2).mean()))
-        spread = float(gap.std())
+        unit = gap / gap.max()  # squares of very large or small rewards are no numbers
+        size = float(np.sqrt((unit**2).mean()) * gap.max())
+        spread = float(unit.std() * gap.max())
         # Equal gaps have a spread of rounding size, and a margin of 1 says all that there is to say.
         scale = spread if spread > 1e-9 * size else size
     frame = pd.DataFrame(

@@ -72,6 +72,8 @@ def omitted_variable_bias(sigma2: Any, nu2: Any, cf_y: float, cf_d: float, rho: 
     >>> round(omitted_variable_bias(3.0, 0.68, 2 / 3, 0.32), 4)
     0.8
     """
+    if (np.asarray(sigma2, dtype=float) < 0).any() or (np.asarray(nu2, dtype=float) < 0).any():
+        raise ValueError(f"sigma2 and nu2 are second moments and must not be negative; got {sigma2!r} and {nu2!r}.")
     y, d, r = _check_share(cf_y, "cf_y"), _check_share(cf_d, "cf_d"), _check_correlation(rho)
     bias = abs(r) * np.sqrt(y * d / (1 - d) * np.asarray(sigma2, dtype=float) * np.asarray(nu2, dtype=float))
     return float(bias) if np.ndim(bias) == 0 else bias
@@ -128,7 +130,9 @@ def _robustness(f: Any, df: Any, alpha: float | None) -> Any:
         if not 0 < alpha < 1:
             raise ValueError(f"alpha must lie in (0, 1); got {alpha!r}.")
         f = np.maximum(f - stats.t.ppf(1 - alpha / 2, df - 1) / np.sqrt(df - 1), 0.0)
-    value = 0.5 * (np.sqrt(f**4 + 4 * f**2) - f**2)
+    # The same as ½(√(f⁴ + 4f²) - f²), without the difference of large numbers.
+    with np.errstate(divide="ignore", over="ignore"):
+        value = 2 / (1 + np.sqrt(1 + 4 / np.square(f)))
     return float(value) if np.ndim(value) == 0 else value
 
 
@@ -164,7 +168,8 @@ def e_value(risk_ratio: Any) -> Any:
     if not (ratio > 0).all():
         raise ValueError(f"risk_ratio must be positive; got {risk_ratio!r}.")
     ratio = np.maximum(ratio, 1.0 / ratio)
-    value = ratio + np.sqrt(ratio * (ratio - 1))
+    with np.errstate(over="ignore"):
+        value = ratio * (1 + np.sqrt(1 - 1 / ratio))  # the product RR(RR - 1) may overflow
     return float(value) if value.ndim == 0 else value
 
 
@@ -208,11 +213,18 @@ def sensitivity_frame(
             "ci_upper": upper + quantile * errors[2],
             "rv": _robustness(f, df, None),
             "rv_alpha": _robustness(f, df, 1 - confidence_level),
-            "e_value": e_value(np.exp(0.91 * np.abs(estimates) / outcome_sd)),
+            "e_value": _e_values(estimates, outcome_sd),
             "robust": (lower > 0) | (upper < 0),
         },
         index=names,
     )
+
+
+def _e_values(estimates: Array, outcome_sd: float) -> Array:
+    """E-values of RR = exp(.91 d); 1 for an outcome that does not vary, infinite where the ratio overflows."""
+    d = np.abs(estimates) / outcome_sd if outcome_sd > 0 else np.zeros(len(estimates))
+    with np.errstate(over="ignore"):
+        return np.asarray(e_value(np.exp(0.91 * d)))
 
 
 def _size_and_influence(fits: list[OrthogonalFit], directions: Array) -> tuple[Array, Array]:
