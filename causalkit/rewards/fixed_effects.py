@@ -130,8 +130,8 @@ class WithinFit:
         n_groups = len(np.unique(clusters))
         if n_groups < 2:
             raise ValueError(
-                f"groups: the {n} rows that bear on the coefficients lie in one group, and a clustered covariance needs "
-                'at least two. Pass finer groups, or covariance="HC1".'
+                f"groups: the {n} rows that bear on the coefficients lie in one group, and a clustered covariance "
+                'needs at least two. Pass finer groups, or covariance="HC1".'
             )
         return n_groups / (n_groups - 1) * n / (n - absorbed - len(self.coef))
 
