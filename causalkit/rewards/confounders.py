@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,11 @@ def confounder_frame(
         frame = confounders.copy(deep=False)
         frame.columns = [str(column) for column in frame.columns]
     elif isinstance(confounders, dict):
+        sizes = {
+            str(column): len(values) if hasattr(values, "__len__") else 0 for column, values in confounders.items()
+        }
+        if len(set(sizes.values())) > 1 or any(np.ndim(values) == 0 for values in confounders.values()):
+            raise ValueError(f"{name} must hold columns of equal lengths, one value per row: got lengths {sizes}.")
         frame = pd.DataFrame({str(column): values for column, values in confounders.items()})
     else:
         array = np.asarray(confounders)
@@ -98,12 +104,21 @@ def confounder_frame(
         twice = list(frame.columns[frame.columns.duplicated()])[:5]
         raise ValueError(f"{name} has several columns of the same name, {twice}: rename them.")
     for column in frame.columns:
-        if pd.api.types.is_datetime64_any_dtype(frame[column]):
+        if _is_date(frame[column]):
             raise TypeError(
                 f"{name} column {column!r} is a datetime: derive what matters (month, weekday, hour) and name it in "
                 "`cyclic` or `categorical`."
             )
     return frame
+
+
+def _is_date(column: pd.Series) -> bool:
+    """Dates of any type: as levels each day would have an effect of its own, which is never what is meant."""
+    import pandas as pd
+
+    if column.dtype == object:
+        return pd.api.types.infer_dtype(column, skipna=True) in ("datetime64", "datetime", "date", "period")
+    return pd.api.types.is_datetime64_any_dtype(column) or isinstance(column.dtype, pd.PeriodDtype)
 
 
 def _names(columns: tuple[str, ...] | None, count: int) -> list[str]:
@@ -122,15 +137,18 @@ def resolve_roles(frame: pd.DataFrame, categorical: Any, cyclic: Any, interactio
     import pandas as pd
 
     columns = [str(column) for column in frame.columns]
+    if cyclic is not None and not isinstance(cyclic, Mapping):
+        raise ValueError(f'cyclic must be a dict of column to period, such as {{"hour": 24}}; got {cyclic!r}.')
+    if interactions is not None and (isinstance(interactions, str) or not all(_is_group(g) for g in interactions)):
+        raise ValueError(
+            f"interactions must be a list of tuples of names, such as [('author', 'month')]; got {interactions!r}."
+        )
     groups = tuple(tuple(map(str, group)) for group in (interactions or ()))
-    periods = {str(key): float(value) for key, value in dict(cyclic or {}).items()}
+    periods = {str(key): _period(str(key), value) for key, value in (cyclic or {}).items()}
     named = None if categorical is None else [categorical] if isinstance(categorical, str) else list(categorical)
     _check_names("categorical", named or [], columns)
     _check_names("cyclic", periods, columns)
     _check_names("interactions", [name for group in groups for name in group], columns)
-    for column, period in periods.items():
-        if not period > 0:
-            raise ValueError(f"cyclic[{column!r}] must be a positive period, such as 24 for hours; got {period!r}.")
     inside = {name for group in groups for name in group}
     texts = [c for c in columns if not _is_number(frame[c]) or pd.api.types.is_bool_dtype(frame[c])]
     levels = [c for c in columns if c in inside or (c in named if named is not None else c in texts)]
@@ -150,6 +168,18 @@ def resolve_roles(frame: pd.DataFrame, categorical: Any, cyclic: Any, interactio
         if c not in periods and pd.api.types.is_integer_dtype(frame[c]) and frame[c].nunique() <= _FEW_LEVELS
     )
     return ConfounderRoles(tuple(columns), numeric, tuple(levels), periods, groups, coded)
+
+
+def _is_group(group: Any) -> bool:
+    return isinstance(group, list | tuple) and len(group) > 0
+
+
+def _period(column: str, value: Any) -> float:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 < value < np.inf:
+        shown = float(value) if number else value
+        raise ValueError(f"cyclic[{column!r}] must be a positive period, such as 24 for hours; got {shown!r}.")
+    return float(value)
 
 
 def _is_number(column: pd.Series) -> bool:
@@ -285,6 +315,11 @@ def _level_labels(frame: pd.DataFrame, group: tuple[str, ...]) -> NDArray[Any]:
         if missing.any():
             values = values.copy()
             values[missing] = MISSING_LEVEL
+        if column.dtype == object and not all(isinstance(value, Hashable) for value in values):
+            raise TypeError(
+                f"confounders column {name!r} holds values that cannot be levels, such as lists: turn them into "
+                "strings or numbers."
+            )
         parts.append(values)
     if len(parts) == 1:
         return np.asarray(parts[0], dtype=object)

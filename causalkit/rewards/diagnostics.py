@@ -199,7 +199,7 @@ def predictability(rows: LoggedRows, targets: Array) -> Array:
         moments.append(transposed_times(block, sums) - np.outer(centre, sums.sum(axis=0)))
     G, M = np.sum(grams, axis=0), np.sum(moments, axis=0)
     out = np.empty_like(targets)
-    small = 1e-6 * float(np.trace(G)) / p
+    small = 1e-6 * float(np.trace(G)) / p or 1.0  # features that are all constant predict nothing
     for k in range(_FOLDS):
         inside = np.flatnonzero(fold == k)
         others = targets[fold != k].mean(axis=0)
