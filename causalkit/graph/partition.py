@@ -16,7 +16,7 @@ __all__ = ["PARTITIONERS", "label_propagation", "louvain", "metis", "partition"]
 PARTITIONERS = ("auto", "metis", "label_propagation", "louvain")
 Labels = NDArray[np.intp]
 
-_ROUNDS = 12  # of label propagation per level
+_ROUNDS = 10  # of label propagation per level
 _LEVELS = 20
 
 
@@ -147,10 +147,9 @@ def _propagate(weights: Any, sizes: NDArray[np.int64], labels: Labels, cap: int,
     labels = labels.copy()
     room = cap - np.bincount(labels, weights=sizes, minlength=n).astype(np.int64)
     for _ in range(_ROUNDS):
-        mover, target, gain = _best_moves(weights, sizes, labels, room, rng)
-        # Both of two neighbours swapping labels at once would go on for ever: each moves with probability one half.
-        active = rng.random(len(mover)) < 0.5
-        mover, target, gain = mover[active], target[active], gain[active]
+        # If both of two neighbours took the other's label they would swap for ever: half of the nodes may move.
+        active = np.flatnonzero(rng.random(n) < 0.5)
+        mover, target, gain = _best_moves(weights[active], sizes, active, labels, room, rng)
         order = np.lexsort((-gain, target))
         mover, target = mover[order], target[order]
         taken = np.cumsum(sizes[mover])
@@ -167,21 +166,25 @@ def _propagate(weights: Any, sizes: NDArray[np.int64], labels: Labels, cap: int,
 
 
 def _best_moves(
-    weights: Any, sizes: NDArray[np.int64], labels: Labels, room: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Labels, Labels, NDArray[np.float64]]:
-    """Nodes that gain by another label, that label, and the edge weight that they gain."""
+    weights: Any, sizes: NDArray[np.int64], active: Labels, labels: Labels, room: NDArray[np.int64], rng: Any
+) -> tuple[Labels, Labels, NDArray[np.float32]]:
+    """Nodes that gain by another label, that label, and the edge weight that they gain; rows are the active nodes."""
     n = len(sizes)
-    onehot = sparse.csr_array((np.ones(n, np.float32), (np.arange(n), labels)), shape=(n, n))
-    links = (weights @ onehot).tocsr()
-    rows = np.repeat(np.arange(n), np.diff(links.indptr))
-    here = links.indices == labels[rows]
-    stay = np.zeros(n)
+    onehot = sparse.csr_array((np.ones(n, np.float32), labels.astype(np.int32), np.arange(n + 1)), shape=(n, n))
+    links = weights @ onehot
+    rows = np.repeat(np.arange(len(active)), np.diff(links.indptr))
+    here = links.indices == labels[active][rows]
+    stay = np.zeros(len(active), np.float32)
     stay[rows[here]] = links.data[here]
     gain = links.data - stay[rows]
-    possible = ~here & (gain > 0) & (sizes[rows] <= room[links.indices])
-    rows, target, gain = rows[possible], links.indices[possible].astype(np.intp), gain[possible]
-    # The largest gain of each row, ties at random: rows are sorted already, so the last of each run is the best.
-    order = np.lexsort((rng.random(len(rows)), gain, rows))
-    last = np.append(np.diff(rows[order]) > 0, True) if len(rows) else np.zeros(0, bool)
-    best = order[last]
-    return rows[best], target[best], gain[best].astype(np.float64)
+    possible = ~here & (gain > 0) & (sizes[active][rows] <= room[links.indices])
+    rows, target, gain = rows[possible], links.indices[possible], gain[possible]
+    if len(rows) == 0:
+        return rows, rows, gain
+    # Edge weights are whole numbers, so that noise below one half only decides between equals.
+    score = gain + rng.random(len(rows), dtype=np.float32) / 4
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    largest = np.maximum.reduceat(score, first)
+    best = np.flatnonzero(score == np.repeat(largest, np.diff(np.append(first, len(rows)))))
+    best = best[np.flatnonzero(np.diff(rows[best], prepend=-1))]  # one of two with equal noise
+    return active[rows[best]], target[best].astype(np.intp), gain[best]
