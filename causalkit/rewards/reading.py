@@ -235,6 +235,8 @@ def _code_confounders(
     if confounders is None:
         return None, None, None
     frame = confounder_frame(confounders, n_rows)
+    if frame.shape[1] == 0 and estimator.method != "none":
+        raise ValueError('confounders has no columns: pass what moved the outcome, or use method="none".')
     roles = resolve_roles(frame, estimator.categorical, estimator.cyclic, estimator.interactions)
     coded = Confounders.of_fit(frame, roles)
     if target_confounders is None:

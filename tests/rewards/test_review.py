@@ -335,3 +335,10 @@ def test_missing_outcomes_and_empty_targets() -> None:
         RewardDeconfounder(method="standardization").fit(
             X, y, confounders=C[["hour"]], target_confounders=C[["hour"]].iloc[:0]
         )
+
+
+@pytest.mark.parametrize("method", ["weighting", "standardization", "partially_linear"])
+def test_confounders_without_columns_are_refused(method: str) -> None:
+    X, y, C = log()
+    with pytest.raises(ValueError, match="confounders has no columns"):
+        RewardDeconfounder(method=method).fit(X, y, confounders=C[[]])
