@@ -69,8 +69,8 @@ def _check_encoder(encoder: Any, X: Any, name: str) -> None:
     """Refuse names and classes in place of encoders, and tables of texts in place of the texts."""
     if isinstance(encoder, str | type):
         raise TypeError(
-            f"encoder must be a transformer object or a function of a list of strings; got {encoder!r}. Pass an object, "
-            "such as TfidfVectorizer() or SentenceEncoder()."
+            f"encoder must be a transformer object or a function of a list of strings; got {encoder!r}. Pass an "
+            "object, such as TfidfVectorizer() or SentenceEncoder()."
         )
     if len(getattr(X, "columns", ())) == 1 and is_text(X.iloc[:, 0] if hasattr(X, "iloc") else X[X.columns[0]]):
         raise TypeError(
