@@ -22,6 +22,7 @@ __all__ = [
     "check_groups",
     "check_integer",
     "check_matrix",
+    "check_numeric_columns",
     "check_probability",
     "check_same_index",
     "check_sample_weight",
@@ -191,6 +192,44 @@ def check_matrix(
     if single is not None and array.shape[1] == 1:
         return array, [single]
     return array, [f"{name}{j}" for j in range(array.shape[1])]
+
+
+def check_numeric_columns(table: Any, name: str) -> None:
+    """Refuse columns of a frame that hold text, dates or other things that are no numbers, by name.
+
+    Parameters
+    ----------
+    table : object
+        Anything; only frames with columns are looked at.
+    name : str
+        Argument name for messages.
+
+    Raises
+    ------
+    ValueError
+        Naming the columns and what to do.
+    """
+    if not hasattr(table, "columns") or not hasattr(table, "dtypes") or callable(table.columns):
+        return
+    import pandas as pd
+
+    frame = table.to_pandas() if not isinstance(table, pd.DataFrame) and hasattr(table, "to_pandas") else table
+    if not isinstance(frame, pd.DataFrame):
+        return
+    bad = []
+    for position, column in enumerate(frame.columns):
+        values = frame.iloc[:, position]
+        if pd.api.types.is_numeric_dtype(values) and not isinstance(values.dtype, pd.CategoricalDtype):
+            continue
+        if values.dtype == object and pd.to_numeric(values, errors="coerce").notna().sum() >= values.notna().sum():
+            continue  # numbers in an object column: the conversion will tell
+        bad.append(f"{column!r} ({values.dtype})")
+    if bad:
+        raise ValueError(
+            f"{name} has columns that are no numbers: {', '.join(bad[:5])}"
+            f"{f' and {len(bad) - 5} more' if len(bad) > 5 else ''}. Encode or drop them first, for example with "
+            "OneHotEncoder in a Pipeline; from dates derive numbers such as month or hour."
+        )
 
 
 def check_sample_weight(

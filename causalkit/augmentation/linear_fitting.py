@@ -40,6 +40,7 @@ from causalkit.validation import (
     check_groups,
     check_integer,
     check_matrix,
+    check_numeric_columns,
     check_sample_weight,
 )
 
@@ -85,6 +86,7 @@ class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, B
         first_row: int = 0,
         reset: bool = True,
     ) -> FitInput:
+        check_numeric_columns(X, "X")
         variation = resolve_variation(
             _as_table(X),
             augmentation=self.augmentation,

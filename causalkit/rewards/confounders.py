@@ -40,7 +40,7 @@ class ConfounderRoles:
     interactions : tuple of tuple of str
         Column groups whose observed cells are one factor each; they replace the single columns.
     integer_coded : tuple of str
-        Numeric columns of few integer values, which may have been meant as levels.
+        Numeric columns of integers that may be codes of levels.
     """
 
     columns: tuple[str, ...]
@@ -73,6 +73,16 @@ def confounder_frame(
     """
     import pandas as pd
 
+    if isinstance(confounders, str) or (
+        isinstance(confounders, list | tuple)
+        and n_rows is not None
+        and len(confounders) != n_rows
+        and all(isinstance(entry, str) for entry in confounders)
+    ):
+        raise ValueError(
+            f"{name} takes values, not names of columns: got {confounders!r}. Pass the columns themselves, such as "
+            "df[['author', 'month']]."
+        )
     if hasattr(confounders, "to_pandas") and not isinstance(confounders, pd.DataFrame | pd.Series):
         confounders = confounders.to_pandas()
     if isinstance(confounders, pd.Series):
@@ -162,12 +172,21 @@ def resolve_roles(frame: pd.DataFrame, categorical: Any, cyclic: Any, interactio
             "categorical=None, or turn it into numbers."
         )
     numeric = tuple(c for c in columns if c not in levels)
-    coded = tuple(
-        c
-        for c in numeric
-        if c not in periods and pd.api.types.is_integer_dtype(frame[c]) and frame[c].nunique() <= _FEW_LEVELS
-    )
+    coded = tuple(c for c in numeric if c not in periods and _looks_coded(frame[c]))
     return ConfounderRoles(tuple(columns), numeric, tuple(levels), periods, groups, coded)
+
+
+def _looks_coded(column: pd.Series) -> bool:
+    """Whether integers may be codes of levels: few distinct ones, or all from 0 or 1 to the largest, repeated."""
+    import pandas as pd
+
+    if not pd.api.types.is_integer_dtype(column):
+        return False
+    distinct = int(column.nunique())
+    if distinct <= _FEW_LEVELS:
+        return distinct > 2
+    low, high = int(column.min()), int(column.max())
+    return low in (0, 1) and high - low + 1 == distinct and 2 * distinct <= len(column)
 
 
 def _is_group(group: Any) -> bool:

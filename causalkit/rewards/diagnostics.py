@@ -397,6 +397,15 @@ def _problems(estimator: Any, found: RewardDiagnostics) -> list[tuple[type[Warni
                     'method="standardization" averages over them.',
                 )
             )
+    if found.integer_coded:
+        listed = ", ".join(map(repr, found.integer_coded))
+        problems.append(
+            (
+                UserWarning,
+                f"confounders {listed} hold integers that look like codes and are taken as numbers: name them in "
+                "`categorical` if they are levels, or pass them as floats.",
+            )
+        )
     for name, row in found.predictability.iterrows():
         if row["measure"] == "r2" and not row["declared"] and row["value"] > 0.05:
             problems.append(
