@@ -190,7 +190,7 @@ class IVLikeRegressorCV(BaseIVLikeRegressor):
             self._warn_of_parameters(moments, variation)
             self._set_scores(grid, scores)
             self._held: FitInput | None = given
-        if self.selection in ("cv", "level", "gcv"):
+        if self.selection in ("cv", "level", "gcv") and len(np.unique(grid)) > 1 and variation.kind != "none":
             warnings.warn(
                 f"selection={self.selection!r} chose alpha={alpha:.3g} by prediction, which prefers too large an alpha "
                 'for the causal effect: hold alpha at 0.1 (0.01 where the invariance is exact), or use "tolerance".',

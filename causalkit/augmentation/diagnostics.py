@@ -257,10 +257,14 @@ def _notes(
     notes = []
     if estimator.variation_ == "instruments":
         notes.append("real instruments: see instrument_diagnostics and anderson_rubin for their strength")
-    if estimator.variation_ == "augmentation":
+    if estimator.variation_ == "none":
         notes.append(
-            f"the augmentation moves {r} of {p} directions; the other {p - r} are as confounded as in least squares"
+            "nothing was augmented and there are no instruments: this is least squares, whatever alpha. Pass "
+            "augmentation=, augmented= or instruments="
         )
+    if estimator.variation_ == "augmentation":
+        left = "no direction is left" if p == r else f"what is left ({p - r}) is as confounded as in least squares"
+        notes.append(f"the augmentation moves {r} of {p} directions; {left}")
         if canonical is not None and estimator.penalty_ in ("projected", "paired"):
             pvalue = float(canonical["pvalue"].iloc[0])
             told = "moves" if pvalue <= 0.05 else "does not detectably move"

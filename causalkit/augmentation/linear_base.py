@@ -191,7 +191,8 @@ class BaseIVLikeRegressor(IVLikeFitting):
         else:
             check_integer(n_bootstrap, "n_bootstrap", low=2)
             result = bootstrap_result(self, rows, groups, names, n_bootstrap)
-        note = f"{result.dependence}; target: coefficients at alpha={self.alpha_:.4g}, not the causal effect itself"
+        at = f"coefficients at alpha={self.alpha_:.4g}" if self.variation_ != "none" else "least squares"
+        note = f"{result.dependence}; target: {at}, not the causal effect itself"
         return replace(result, dependence=note + self._selection_note())
 
     def _selection_note(self) -> str:

@@ -244,6 +244,16 @@ class AlphaPath:
     degrees_of_freedom: Array | None
     feature_names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"AlphaPath: {len(self.alphas)} alphas from {self.alphas.min():.4g} to {self.alphas.max():.4g}, "
+            f"{len(self.feature_names)} coefficients; see to_frame() and AlphaPathDisplay"
+        )
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(float_format=lambda v: f"{v:.4g}", border=0, max_rows=10, max_cols=10)
+        return f"<div><p>{self!r}</p>{table}</div>"
+
     def at(self, alpha: float) -> Array:
         """Coefficients at the alpha of the grid that is nearest on the log scale, shape (p,) or (t, p)."""
         check_alpha(alpha)

@@ -266,9 +266,12 @@ def refuse_unidentified(second_moment: Array, total: Array, names: list[str], n:
     loading = np.abs(directions[:, 0]) * np.sqrt(np.clip(np.diag(total), 0.0, None))
     loading = loading if loading.any() else np.abs(directions[:, 0])
     worst = [names[j] for j in np.argsort(loading)[::-1][:3] if loading[j] > 0.1 * loading.max()]
+    own = overlap_spectrum(total, np.diag(np.diag(total)))[0][0]
+    # Where the features themselves are at fault, the confounders have no part in it.
+    reason = "are constant or collinear" if own <= 1e-10 else "have no variation of their own given the confounders"
     raise IdentificationError(
-        f"the features have no variation of their own given the confounders: smallest eigenvalue {shares[0]:.2g} in "
-        f"the direction of {', '.join(worst)} ({n} rows, {len(shares)} features). Drop one of them, or set penalty > 0."
+        f"the features {reason}: smallest eigenvalue {shares[0]:.2g} in the direction of {', '.join(worst)} ({n} rows, "
+        f"{len(shares)} features). Drop one of them, or set penalty > 0."
     )
 
 

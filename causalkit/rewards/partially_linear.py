@@ -82,6 +82,12 @@ def refuse_thin_levels(estimator: Any, rows: LoggedRows) -> None:
     for factor in _confounders(rows).factors:
         counts = np.bincount(factor.codes, minlength=factor.n_levels)
         thin = int(np.argmin(counts))
+        if (counts == 1).mean() > 0.5:
+            raise ValueError(
+                f"confounders column {factor.name!r} has {factor.n_levels} levels for {rows.n} rows, most of them "
+                "once: an identifier or a date is no level. Derive what matters, such as month or author, or pass "
+                "numbers."
+            )
         if counts[thin] < n_folds:
             raise ValueError(
                 f"confounders column {factor.name!r} has level {factor.levels[thin]!r} with {counts[thin]} rows, fewer "

@@ -222,7 +222,7 @@ def test_moved_and_untouched_directions(penalty: str) -> None:
         np.testing.assert_allclose(factors, [*expected, 1.0, 1.0], rtol=1e-7)
     else:
         assert factors.isna().all()
-    assert any("moves 2 of 4 directions; the other 2 are as confounded" in note for note in report.notes)
+    assert any("moves 2 of 4 directions; what is left (2) is as confounded" in note for note in report.notes)
 
 
 def test_nothing_is_moved_without_an_augmentation() -> None:
