@@ -145,9 +145,11 @@ def additivity_test(
     w = np.ones(fit.n) if fit.weight is None else fit.weight
     components = np.linalg.eigh(fit.second_moment)[1][:, ::-1][:, :_LEADING]
     lead = times(fit.features, components)
-    V = np.einsum("ir,iq->irq", lead, columns).reshape(fit.n, -1)
-    if residualise is not None:
-        V = residualise(V)
+    V = np.empty((fit.n, lead.shape[1] * columns.shape[1]))
+    # One component at a time: the projection reads its columns in small groups, far apart in a wide table.
+    for block, component in zip(np.split(V, lead.shape[1], axis=1), lead.T, strict=True):
+        product = component[:, None] * columns
+        block[:] = product if residualise is None else residualise(product)
     shared = transposed_times(fit.features, V if fit.weight is None else V * w[:, None])
     slopes = np.linalg.pinv(fit.second_moment, hermitian=True) @ shared / fit.n
     for part in row_chunks(fit.n, fit.features.shape[1]):
@@ -252,6 +254,8 @@ def _confounder_columns(confounders: Confounders) -> Array:
     """At most ten standardised columns: the numeric ones, then the largest levels of each factor."""
     blocks = [confounders.numeric[:, :_MOST_COLUMNS]]
     for factor in confounders.factors:
+        if factor.n_levels > _MOST_LEVELS:  # ten of so many levels say nothing about the rest
+            continue
         largest = np.argsort(np.bincount(factor.codes, minlength=factor.n_levels))[::-1][: factor.n_levels - 1]
         blocks.append((factor.codes[:, None] == largest[:_MOST_COLUMNS]).astype(np.float64))
     table = np.hstack(blocks)[:, :_MOST_COLUMNS]

@@ -86,6 +86,8 @@ class NuisanceEffect:
         Training mean of ℓ̂ - θ̂'m̂.
     feature_centre : ndarray, shape (p,)
         Training mean of m̂, or of X.
+    residual_covariance : ndarray, shape (p, p), or None
+        Σ_U, for the error that different ridge penalties of ℓ̂ and m̂ leave.
     """
 
     outcome_model: Any
@@ -93,6 +95,7 @@ class NuisanceEffect:
     coef: Array
     centre: float
     feature_centre: Array
+    residual_covariance: Array | None = None
 
     def _features(self, new: Confounders) -> Array:
         if self.treatment_model is None:
@@ -106,12 +109,16 @@ class NuisanceEffect:
         return np.asarray(outcome.reshape(-1) - self._features(new) @ self.coef - self.centre)
 
     def std_error(self, new: Confounders, covariance: Array, residual_variance: float) -> tuple[Array, bool]:
-        """σ̂²‖s(c)‖² + m̂₀(c)'V m̂₀(c); the first part needs a linear smoother."""
+        """σ̂²‖s(c)‖² + m̂₀(c)'V m̂₀(c), the first part for linear smoothers, with what unequal penalties add to it."""
         m = self._features(new) - self.feature_centre
         variance = np.einsum("ij,jk,ik->i", m, covariance, m) if self.treatment_model is not None else np.zeros(new.n)
         smoother = isinstance(self.outcome_model, RidgeOnBasis)
         if smoother:
             variance = variance + residual_variance * self.outcome_model.squared_smoother_norm(new.matrix())
+        if smoother and isinstance(self.treatment_model, RidgeOnBasis) and self.residual_covariance is not None:
+            variance = variance + self.outcome_model.squared_difference_norm(
+                self.treatment_model, new.matrix(), self.coef, self.residual_covariance
+            )
         return np.sqrt(variance), smoother
 
     def residuals(

@@ -141,6 +141,21 @@ class RidgeOnBasis(RegressorMixin, BaseEstimator):
         fitted = self.target_mean_ + (self.basis_.transform(C) - self.basis_mean_) @ self.coef_
         return np.asarray(fitted[:, 0] if self.single_ else fitted)
 
+    def squared_difference_norm(self, other: RidgeOnBasis, C: Array, slopes: Array, covariance: Array) -> Array:
+        r"""Variance that different penalties of two regressions on the same rows leave, shape (n,).
+
+        Σ_jk θ_jθ_k Σ_jk (s - s_j)'(s - s_k) with s the weights of this fitted value and s_j those of the targets of
+        ``other``: what their noise, of covariance Σ, does to s'y - Σ_j θ_j s_j'x_j beyond s'(y - Σ_j θ_jx_j).
+        """
+        check_is_fitted(self)
+        if self.squares_ is not None or len(self.values_) != len(other.values_):
+            return np.zeros(len(C))
+        gap = 1.0 / (self.values_[:, None] + self.alpha_[0]) - 1.0 / (self.values_[:, None] + other.alpha_)
+        scaled = gap * slopes  # (r, targets)
+        spread = np.einsum("rj,jk,rk->r", scaled, covariance, scaled)
+        rows = (self.basis_.transform(C) - self.basis_mean_) @ self.directions_
+        return np.asarray((rows**2) @ (self.values_ * spread))
+
     def squared_smoother_norm(self, C: Array) -> Array:
         """‖s(c)‖² of the first target, s(c) the weights of its fitted value less the mean of y, shape (n,)."""
         check_is_fitted(self)

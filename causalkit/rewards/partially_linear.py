@@ -125,7 +125,9 @@ def partially_linear_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     coef = np.mean([fit.coef for fit in fits], axis=0)
     net = np.mean(crossed.outcome - crossed.features @ coef, axis=0)
     effect_rows = net - rows.mean(net)
-    outcome_model, treatment_model, effect = full_sample_effect(estimator, rows, coef)
+    outcome_model, treatment_model, effect = full_sample_effect(
+        estimator, rows, coef, np.mean([fit.second_moment for fit in fits], axis=0)
+    )
     variance = float(np.mean([fit.residual_variance for fit in fits]))
     parts = RewardParts(
         coef=coef,
@@ -156,7 +158,9 @@ def partially_linear_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     return with_nonlinear_reward(estimator, rows, parts, np.mean(effects, axis=0), rounds, change)
 
 
-def full_sample_effect(estimator: Any, rows: LoggedRows, coef: Array) -> tuple[Any, Any, NuisanceEffect]:
+def full_sample_effect(
+    estimator: Any, rows: LoggedRows, coef: Array, second_moment: Array
+) -> tuple[Any, Any, NuisanceEffect]:
     """Nuisances fitted on all rows, for rows that were not in the fit."""
     confounders = _confounders(rows)
     models = []
@@ -170,4 +174,4 @@ def full_sample_effect(estimator: Any, rows: LoggedRows, coef: Array) -> tuple[A
     outcome = np.asarray(models[0].predict(model_input(models[0], confounders))).reshape(-1)
     features = np.asarray(models[1].predict(model_input(models[1], confounders))).reshape(rows.n, -1)
     centre = float(rows.mean(outcome - features @ coef))
-    return models[0], models[1], NuisanceEffect(models[0], models[1], coef, centre, rows.mean(features))
+    return models[0], models[1], NuisanceEffect(models[0], models[1], coef, centre, rows.mean(features), second_moment)
