@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 import warnings
 from typing import Any
@@ -287,7 +288,7 @@ def test_errors_with_other_learners_are_said_to_be_a_lower_bound() -> None:
     assert_allclose(std, np.sqrt(np.einsum("ij,jk,ik->i", m, fit.covariance_, m)), rtol=1e-6)
 
 
-def test_smoother_errors_add_both_parts() -> None:
+def test_smoother_errors_add_their_parts() -> None:
     X, y, C = log(9, 200)
     fit = RewardDeconfounder(random_state=0).fit(X, y, confounders=C)
     _, std = fit.confounder_effect(C, return_std=True)
@@ -297,7 +298,20 @@ def test_smoother_errors_add_both_parts() -> None:
     m = m - m.mean(axis=0)
     expected = np.einsum("ij,jk,ik->i", m, fit.covariance_, m)
     expected += fit.residual_variance_ * fit.outcome_model_.squared_smoother_norm(codes)
-    assert_allclose(std, np.sqrt(expected), rtol=1e-9)
+    # Unequal penalties: the weights of each regression, built in full.
+    B = fit.outcome_model_.basis_.transform(codes)
+    B = B - B.mean(axis=0)
+    gram = B.T @ B
+    weights = {
+        alpha: B @ np.linalg.pinv(gram + alpha * np.eye(len(gram)), rcond=1e-13) @ B.T
+        for alpha in {*fit.outcome_model_.alpha_, *fit.treatment_model_.alpha_}
+    }
+    own = weights[fit.outcome_model_.alpha_[0]]
+    gaps = [theta * (own - weights[a]) for theta, a in zip(fit.coef_, fit.treatment_model_.alpha_, strict=True)]
+    for j, k in itertools.product(range(len(gaps)), repeat=2):
+        expected += fit.feature_residual_covariance_[j, k] * (gaps[j] * gaps[k]).sum(axis=1)
+    assert len(weights) > 1
+    assert_allclose(std, np.sqrt(expected), rtol=1e-6)
 
 
 # ---------------------------------------------------------------------- rewards of new content, pairs
