@@ -16,7 +16,7 @@ from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
 from causalkit.rewards.diagnostics import RewardDiagnostics
 from causalkit.rewards.group_effects import LevelEffect
-from causalkit.rewards.orthogonal import row_chunks, times
+from causalkit.rewards.orthogonal import gram, row_chunks, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode
 from causalkit.rewards.sensitivity import sensitivity_frame
@@ -360,9 +360,12 @@ class FittedReward:
                 dependence="independent rows of equal variance",
             )
         groups = self._groups if kind == "cluster" else None
-        return InferenceResult.from_influence(
-            estimate, self._influence(directions), names=names, groups=groups, n_obs=n
-        )
+        influence = self._influence(directions)
+        if groups is not None or influence.dtype == np.float64:
+            return InferenceResult.from_influence(estimate, influence, names=names, groups=groups, n_obs=n)
+        # In single precision the values stay as they are: a copy in double would be twice the size of X.
+        cov = gram(influence) / len(influence) ** 2
+        return InferenceResult(estimate=estimate, cov=cov, names=tuple(names), n_obs=n, influence_values=influence)
 
     def _influence(self, directions: Array) -> NDArray[Any]:
         """Influence values of combinations of the coefficients, finite-sample factors included."""
