@@ -96,7 +96,7 @@ def _case(label: str, name: str, n: int, p: int, sizes: tuple[int, ...], tier: T
             yield skipped(f"{label}.{peer_name[0]}", f"{name}: beside {peer_name}", absent(peer_name))
         else:
             calls[peer_name] = call
-    times = interleaved_cpu_medians(calls, tier.size(3, 1) if n > 100_000 else tier.size(7, 3))
+    times = interleaved_cpu_medians(calls, 1 if n > 100_000 else tier.size(5, 3))
     ours = calls["fit"]()
     for place, peer_name in enumerate(name for name in makers if name in calls):
         letter = "ab"[place]

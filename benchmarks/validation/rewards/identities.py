@@ -145,12 +145,20 @@ def _ranking_rows() -> Iterator[Row]:
 
 
 def _set_rows() -> Iterator[Row]:
+    from causalkit.rewards.anderson_rubin import anderson_rubin_set
+    from causalkit.rewards.instrument import two_stage_fit
+
     sample = make_reward_instrument(500, random_state=28_005)
-    for number, kind in enumerate(("homoskedastic", "HC0")):
-        found = fit(
-            "instrument", sample.X, sample.y, sample.confounders, instruments=sample.instruments, covariance=kind
-        ).anderson_rubin_
-        worst = 0.0
+    C, Z = sample.confounders.to_numpy(), sample.instruments.to_numpy()
+    options: dict[str, Any] = {"instruments": sample.instruments}
+    sets = {
+        "classical": anderson_rubin_set(two_stage_fit(sample.X, None, C, Z, sample.y), covariance="homoskedastic"),
+        "robust": fit("instrument", sample.X, sample.y, sample.confounders, **options).anderson_rubin_,
+    }
+    options["groups"] = np.arange(500) // 5
+    sets["clustered"] = fit("instrument", sample.X, sample.y, sample.confounders, **options).anderson_rubin_
+    for number, (kind, found) in enumerate(sets.items()):
+        worst = 0.0 if found.kind == kind else np.inf
         for level in (0.8, 0.9, 0.95, 0.99):
             ends = [end for piece in found.confidence_set(level).intervals for end in piece if np.isfinite(end)]
             worst = max(worst, *(abs(found.pvalue(end) - (1 - level)) for end in ends))
