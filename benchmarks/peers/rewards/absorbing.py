@@ -109,6 +109,6 @@ def _case(label: str, name: str, n: int, p: int, sizes: tuple[int, ...], tier: T
             f"{label}.3{letter}", f"{name}: distance of the coefficients, {peer_name}", gap(ours.coef_, theirs[0]), _BAR
         )
         relative = gap(np.sqrt(np.diag(ours.covariance_)) / theirs[1], 1.0)
-        note = "counts of absorbed levels differ by the constant" if peer_name == "linearmodels" else ""
+        note = "theirs count no absorbed levels: √(n/(n - d - p)) apart" if peer_name == "linearmodels" else ""
         yield recorded(f"{label}.4{letter}", f"{name}: distance of the errors, relative, {peer_name}", relative, note)
     yield recorded(f"{label}.5", f"{name}: fit, processor seconds", times["fit"])
