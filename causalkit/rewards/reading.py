@@ -152,7 +152,7 @@ def read_log(
             'outcome besides the content. method="none" ranks raw outcomes.'
         )
     if y is None:
-        raise ValueError("y is missing: expected one outcome per row of X, got None.")
+        raise ValueError("requires y to be passed, but the target y is None: expected one outcome per row of X.")
     n_rows = _check_lengths(
         X,
         y=y,

@@ -329,7 +329,7 @@ def test_parameters_of_the_wrong_kind(parameters: dict[str, Any], error: type[Ex
 
 def test_missing_outcomes_and_empty_targets() -> None:
     X, y, C = log()
-    with pytest.raises(ValueError, match="y is missing"):
+    with pytest.raises(ValueError, match="requires y to be passed"):
         RewardDeconfounder(method="none").fit(X, None)
     with pytest.raises(ValueError, match="target_confounders has no rows"):
         RewardDeconfounder(method="standardization").fit(
