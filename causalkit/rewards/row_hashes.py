@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["hash_rows"]
 
-_CHUNK_CELLS = 2**18
+_CHUNK_CELLS = 2**16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
