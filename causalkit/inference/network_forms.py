@@ -119,11 +119,13 @@ class KernelPlan:
 
 
 def independent_rows(values: Array) -> NetworkCovariance:
+    """Covariance ψ'ψ/n² of n centred influence values (n, q) of independent rows."""
     cov = values.T @ values / len(values) ** 2
     return NetworkCovariance(cov=cov, method="iid", dependence="independent rows", bandwidth=0, influence_values=values)
 
 
 def clustered_rows(values: Array, groups: Groups, skeleton: Skeleton | None, positions: Any) -> NetworkCovariance:
+    """Covariance of sums within clusters, with their conductance where the network is known."""
     cov, count = cluster_covariance(values, groups), groups.n_groups
     shares = None
     doubts = [f"only {count} clusters, fewer than {_FEW_CLUSTERS}"] if count < _FEW_CLUSTERS else []
@@ -161,6 +163,7 @@ def clustered_rows(values: Array, groups: Groups, skeleton: Skeleton | None, pos
 
 
 def kernel_rows(values: Array, skeleton: Skeleton, nodes: Codes, plan: KernelPlan, reach: int) -> NetworkCovariance:
+    """Covariance by the kernel of a plan; rows that are a part of the nodes are put in their places first."""
     on_nodes = values
     if len(nodes) != skeleton.n_nodes or not np.array_equal(nodes, np.arange(len(nodes))):
         on_nodes = np.zeros((skeleton.n_nodes, values.shape[1]))

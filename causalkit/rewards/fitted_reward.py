@@ -86,7 +86,7 @@ class FittedReward:
 
     def _features(self, X: Any, name: str = "X") -> NDArray[np.floating]:
         check_is_fitted(self)
-        features = encode(self.encoder_, X, fitted=True, name=name)
+        features = encode(self.encoder_, X, name=name)
         return validate_data(self, features, dtype=[np.float64, np.float32], order="C", reset=False)
 
     def predict(self, X: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:

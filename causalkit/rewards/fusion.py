@@ -227,7 +227,7 @@ def _pair_features(
     encoder = getattr(observational, "encoder_", None)
     sides = []
     for name, side in (("X_first", X_first), ("X_second", X_second)):
-        features = encode(encoder, side, fitted=True, name=name)
+        features = encode(encoder, side, name=name)
         columns = getattr(features, "columns", None)
         known = getattr(observational, "feature_names_in_", None)
         if columns is not None and known is not None and list(columns) != list(known):

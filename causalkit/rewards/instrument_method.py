@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causalkit.inference.covariance import influence_covariance
 from causalkit.rewards.anderson_rubin import anderson_rubin_set
 from causalkit.rewards.confounders import Confounders
 from causalkit.rewards.effects import LinearEffect
@@ -103,7 +104,7 @@ def instrument_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     robust = "HC1" if kind == "HC0" else kind
     gamma = np.concatenate([fit.delta, fit.gamma])
     influence = np.hstack([fit.delta_influence, fit.gamma_influence])
-    covariance = _influence_covariance(influence, None if kind != "cluster" or groups is None else groups.codes)
+    covariance = influence_covariance(influence, groups=groups if kind == "cluster" else None)
     columns = np.arange(len(gamma), dtype=np.intp)
     effect = LinearEffect(
         basis, columns, gamma, covariance, rows.mean(table), rows.feature_mean, float(rows.mean(rows.y))
@@ -138,10 +139,3 @@ def _given_confounders(rows: LoggedRows, table: Array) -> Array:
     cross = (transposed_times(rows.X, weighted) - np.outer(rows.feature_mean, weighted.sum(axis=0))) / rows.n
     inverse = np.linalg.pinv(gram(centred, rows.weight) / rows.n, hermitian=True)
     return np.asarray(rows.feature_moment - cross @ inverse @ cross.T)
-
-
-def _influence_covariance(influence: Array, codes: NDArray[np.intp] | None) -> Array:
-    if codes is not None:
-        sums = np.stack([np.bincount(codes, weights=column) for column in influence.T], axis=1)
-        return np.asarray(sums.T @ sums / len(influence) ** 2)
-    return np.asarray(influence.T @ influence / len(influence) ** 2)

@@ -195,7 +195,7 @@ def pair_bounds(robust: Any, n: int) -> Errors:
                 f"robust needs a fitted RewardDeconfounder: {type(estimator).__name__} has no {name}. Fit it first, or "
                 "leave robust out."
             )
-    features = np.asarray(encode(getattr(estimator, "encoder_", None), X, fitted=True))
+    features = np.asarray(encode(getattr(estimator, "encoder_", None), X))
     sigma = np.asarray(estimator.feature_residual_covariance_, dtype=np.float64)
     if features.shape != (n, len(sigma)):
         raise ValueError(f"robust: X must have shape ({n}, {len(sigma)}), a row per reward; got {features.shape}.")

@@ -79,7 +79,7 @@ def _check_encoder(encoder: Any, X: Any, name: str) -> None:
         )
 
 
-def encode(encoder: Any, X: Any, *, fitted: bool, name: str = "X") -> Any:
+def encode(encoder: Any, X: Any, *, name: str = "X") -> Any:
     """Features of X: through the encoder where there is one.
 
     Raises
@@ -163,7 +163,7 @@ def read_log(
         sample_weight=sample_weight,
     )
     estimator.encoder_ = fitted_encoder(estimator.encoder, X)
-    features = encode(estimator.encoder_, X, fitted=True)
+    features = encode(estimator.encoder_, X)
     check_numeric_columns(features, "X")
     # Frames come column by column: in rows, chunks are read in one piece and sums are those of an array to the bit.
     features, outcome = validate_data(

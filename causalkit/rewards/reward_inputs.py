@@ -91,7 +91,7 @@ def encode_batches(encoder: Any, texts: list[str], batch_size: int) -> NDArray[n
     blocks = []
     with _inference_mode(encoder):
         for first in range(0, len(texts), batch_size):
-            blocks.append(encode(_ToArray(encoder), texts[first : first + batch_size], fitted=True))
+            blocks.append(encode(_ToArray(encoder), texts[first : first + batch_size]))
     return np.concatenate(blocks)
 
 
