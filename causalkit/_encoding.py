@@ -207,6 +207,8 @@ class Encoder:
 
 
 def _state(value: Any) -> dict[str, Any]:
+    if hasattr(type(value), "_saved_state"):  # another form than the one in memory, such as arrays for compiled trees
+        return dict(value._saved_state())
     if hasattr(value, "__dict__"):
         left_out = getattr(type(value), "_not_saved", ())  # such as references to the rows of a fit
         return {key: item for key, item in vars(value).items() if key not in left_out}

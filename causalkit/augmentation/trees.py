@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.augmentation.splits import Partition, recover_splits
+from causalkit.trees import sum_of_trees
 
 __all__ = ["Bins", "Trees", "bin_features", "grow_partition", "join_trees"]
 
@@ -21,7 +22,6 @@ Codes = NDArray[np.uint8]
 Integers = NDArray[np.intp]
 
 MAX_BINS = 255  # what the histogram trees can tell apart
-_CHUNK_ROWS = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,18 +156,7 @@ class Trees:
 
     def predict(self, X: Array) -> Array:
         """Sum over the trees, shape (n,), for finite X of shape (n, p)."""
-        total = np.zeros(len(X))
-        at = np.maximum(self.feature, 0)
-        for start in range(0, len(X), _CHUNK_ROWS):
-            rows = X[start : start + _CHUNK_ROWS]
-            index = np.arange(len(rows))
-            for root, depth in zip(self.roots, self.depth, strict=True):
-                node = np.full(len(rows), root)
-                for _ in range(depth):
-                    below = rows[index, at[node]] <= self.threshold[node]
-                    node = np.where(below, self.left[node], self.right[node])
-                total[start : start + len(rows)] += self.value[node]
-        return total
+        return sum_of_trees(X, self.feature, self.threshold, self.left, self.right, self.value, self.roots)
 
 
 def join_trees(partitions: list[Partition], values: list[Array], edges: tuple[Array, ...]) -> Trees:
