@@ -71,7 +71,7 @@ class Task:
     levels: Array | None
 
 
-class _NamedFailure:
+class NamedFailure:
     """Say which nuisance, repeat and fold an error of a user's model comes from.
 
     A ValueError stays one; every other error becomes a RuntimeError. Interrupts pass untouched.
@@ -175,15 +175,15 @@ def fit_predict(
     rows = _training_rows(task, train)
     # A model without an n_jobs of its own stays in its task: on a cluster it would otherwise fan out once more, and
     # sums over workers in the order of their arrival differ in the last bit.
-    with SingleThreadedBlas(), _NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
-        model = _seeded_clone(task.estimator, task_seed(root, repeat, fold, task.name))
-        weight = {} if task.weight is None else _weight_argument(model, task.weight[rows])
+    with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+        model = seeded_clone(task.estimator, task_seed(root, repeat, fold, task.name))
+        weight = {} if task.weight is None else weight_argument(model, task.weight[rows])
         # One column of outcomes is fitted as a vector, which every model takes without a warning.
         y = task.y.reshape(len(task.y)) if task.y.size == len(task.y) else task.y
         model.fit(_safe_indexing(task.X, rows), y[rows], **weight)
         output = np.asarray(getattr(model, task.method)(_safe_indexing(task.X, test)), dtype=np.float64)
         if task.levels is not None:
-            output = _order_columns(output, model, task.levels)
+            output = order_columns(output, model, task.levels)
         expected = (len(test), *(task.y.shape[1:] if task.levels is None else task.levels.shape))
         if output.size == len(test) and np.prod(expected) == len(test):
             output = output.reshape(expected)  # models differ in (n,) or (n, 1) for one column
@@ -194,7 +194,7 @@ def fit_predict(
     return output
 
 
-def _order_columns(output: Array, model: Any, levels: Array) -> Array:
+def order_columns(output: Array, model: Any, levels: Array) -> Array:
     classes = getattr(model, "classes_", None)
     if classes is None:
         return output
@@ -205,7 +205,7 @@ def _order_columns(output: Array, model: Any, levels: Array) -> Array:
     return output[:, order]
 
 
-def _seeded_clone(estimator: Any, seed: int) -> Any:
+def seeded_clone(estimator: Any, seed: int) -> Any:
     """Clone with a seed in every ``random_state`` that is not an integer of the user's own."""
     model = clone(estimator)
     rng = np.random.default_rng(seed)
@@ -218,10 +218,10 @@ def _seeded_clone(estimator: Any, seed: int) -> Any:
     return model.set_params(**seeds)
 
 
-def _weight_argument(model: Any, weight: Array) -> dict[str, Array]:
+def weight_argument(model: Any, weight: Array) -> dict[str, Array]:
     if isinstance(model, Pipeline) and not get_config()["enable_metadata_routing"]:
         name, final = model.steps[-1]
-        return {f"{name}__{key}": value for key, value in _weight_argument(final, weight).items()}
+        return {f"{name}__{key}": value for key, value in weight_argument(final, weight).items()}
     parameters = inspect.signature(model.fit).parameters
     accepts_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if "sample_weight" not in parameters and not accepts_any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from causalkit._crossfit_tasks import (
 )
 from causalkit.validation import check_groups, check_integer
 
-__all__ = ["CrossFitResult", "CrossFitter", "Nuisance"]
+__all__ = ["CrossFitResult", "CrossFitter", "Nuisance", "run_tasks"]
 
 Array = NDArray[Any]
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -147,7 +147,9 @@ class CrossFitter(BaseEstimator):
         ]
         for task, repeat, fold, train, _ in jobs:
             check_training_rows(task, repeat, fold, train)
-        outputs = self._run([delayed(fit_predict)(*job, root) for job in jobs])
+        outputs = run_tasks(
+            [delayed(fit_predict)(*job, root) for job in jobs], n_jobs=self.n_jobs, verbose=self.verbose
+        )
         predictions: dict[str, NDArray[np.float64]] = {}
         for (task, repeat, _, _, test), output in zip(jobs, outputs, strict=True):
             if task.name not in predictions:
@@ -176,25 +178,29 @@ class CrossFitter(BaseEstimator):
             folds[repeat] = _fold_of_rows(splits[-1], n_rows, repeat)
         return splits, folds
 
-    def _run(self, calls: list[Any]) -> Iterable[Array]:
-        if not self.verbose:
-            return list(Parallel(n_jobs=self.n_jobs)(calls))
-        outputs = []
-        # The generator form reports results while others still run; some backends offer lists only.
-        try:
-            stream = Parallel(n_jobs=self.n_jobs, return_as="generator")(calls)
-        except ValueError:
-            stream = Parallel(n_jobs=self.n_jobs)(calls)
-        for output in stream:
-            outputs.append(output)
-            _show_progress(len(outputs), len(calls))
-        return outputs
+
+def run_tasks(
+    calls: list[Any], *, n_jobs: int | None = None, verbose: int = 0, label: str = "cross-fitting"
+) -> list[Any]:
+    """Run joblib tasks in the order given; ``verbose=1`` shows a progress bar on standard error."""
+    if not verbose:
+        return list(Parallel(n_jobs=n_jobs)(calls))
+    outputs = []
+    # The generator form reports results while others still run; some backends offer lists only.
+    try:
+        stream = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+    except ValueError:
+        stream = Parallel(n_jobs=n_jobs)(calls)
+    for output in stream:
+        outputs.append(output)
+        _show_progress(len(outputs), len(calls), label)
+    return outputs
 
 
-def _show_progress(done: int, total: int) -> None:
+def _show_progress(done: int, total: int, label: str) -> None:
     filled = 30 * done // total
     end = "\n" if done == total else ""
-    sys.stderr.write(f"\rcross-fitting [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}{end}")
+    sys.stderr.write(f"\r{label} [{'#' * filled}{'.' * (30 - filled)}] {done}/{total}{end}")
     sys.stderr.flush()
 
 
