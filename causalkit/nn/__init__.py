@@ -8,14 +8,17 @@ from causalkit.nn.blocks import make_mlp, mlp_outputs
 from causalkit.nn.device import import_torch, resolve_device, single_threaded
 from causalkit.nn.seeds import derived_seed, global_seed, torch_generator
 from causalkit.nn.splits import validation_split
+from causalkit.nn.stacked import StackedMLP, fit_stacked_mlp
 from causalkit.nn.state import arrays_of_module, load_arrays, module_outputs
 from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module
 
 __all__ = [
+    "StackedMLP",
     "TrainingOptions",
     "TrainingRecord",
     "arrays_of_module",
     "derived_seed",
+    "fit_stacked_mlp",
     "global_seed",
     "import_torch",
     "load_arrays",
