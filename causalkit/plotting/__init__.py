@@ -4,22 +4,28 @@ from causalkit.plotting.alpha_path import AlphaPathDisplay
 from causalkit.plotting.augmentation_diagnostics import AugmentationDiagnosticsDisplay
 from causalkit.plotting.band import BandDisplay
 from causalkit.plotting.calibration import CalibrationDisplay
+from causalkit.plotting.effect_map import EffectMapDisplay
 from causalkit.plotting.overlap import OverlapDisplay
 from causalkit.plotting.partial_correlation import PartialCorrelationDisplay
+from causalkit.plotting.propensity_overlap import PropensityOverlapDisplay
 from causalkit.plotting.reward_comparison import RewardComparisonDisplay
 from causalkit.plotting.score import ScoreDisplay
 from causalkit.plotting.sensitivity_contour import SensitivityContourDisplay
 from causalkit.plotting.site_forest import SiteForestDisplay
+from causalkit.plotting.targeting import TOCDisplay
 
 __all__ = [
     "AlphaPathDisplay",
     "AugmentationDiagnosticsDisplay",
     "BandDisplay",
     "CalibrationDisplay",
+    "EffectMapDisplay",
     "OverlapDisplay",
     "PartialCorrelationDisplay",
+    "PropensityOverlapDisplay",
     "RewardComparisonDisplay",
     "ScoreDisplay",
     "SensitivityContourDisplay",
     "SiteForestDisplay",
+    "TOCDisplay",
 ]

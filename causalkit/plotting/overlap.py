@@ -13,6 +13,8 @@ from causalkit.plotting._axes import COLOURS, panels_of, tidy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from causalkit.plotting.propensity_overlap import PropensityOverlapDisplay
+
 __all__ = ["OverlapDisplay"]
 
 Array = NDArray[np.float64]
@@ -70,19 +72,26 @@ class OverlapDisplay:
         self.eigenvalues, self.loadings, self.r2 = eigenvalues, loadings, r2
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> OverlapDisplay:
-        """Draw the diagnostics of a fitted :class:`~causalkit.rewards.RewardDeconfounder`.
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> OverlapDisplay | PropensityOverlapDisplay:
+        """Draw the overlap of a fitted :class:`~causalkit.rewards.RewardDeconfounder`, or of a learner on a network.
+
+        An estimator with probabilities of treatment gets a :class:`PropensityOverlapDisplay`.
 
         Parameters
         ----------
-        estimator : RewardDeconfounder
+        estimator : RewardDeconfounder, GraphRLearner or SpilloverRLearner
             Fitted.
         ax : sequence of two Axes, optional
             New ones by default.
         """
+        if hasattr(estimator, "treatment_prediction_"):
+            from causalkit.plotting.propensity_overlap import PropensityOverlapDisplay
+
+            return PropensityOverlapDisplay.from_estimator(estimator, ax=ax)
         if not (hasattr(estimator, "diagnostics") and hasattr(estimator, "overlap_eigenvalues_")):
             raise ValueError(
-                f"OverlapDisplay needs a fitted RewardDeconfounder; got {type(estimator).__name__}. Call fit first."
+                f"OverlapDisplay needs a fitted RewardDeconfounder, or a fitted learner of causalkit.graph; got "
+                f"{type(estimator).__name__}. Call fit first."
             )
         if estimator.method not in _METHODS:
             raise MethodNotApplicableError(
