@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit._encoding import NOT_LIBRARY, PACKAGES, PANDAS_DTYPES, Node, class_is_allowed
+from causalkit._encoding import (
+    NOT_LIBRARY,
+    PACKAGES,
+    PANDAS_DTYPES,
+    SPARSE_FORMATS,
+    SPARSE_PARTS,
+    Node,
+    class_is_allowed,
+)
 from causalkit.exceptions import PersistenceError
 
 
@@ -68,6 +76,7 @@ class Decoder:
             "object_array": self._object_array,
             "instance": self._instance,
             "spline": self._spline,
+            "sparse": self._sparse,
             "frame": self._frame,
             "series": self._series,
             "index": self._index,
@@ -134,6 +143,15 @@ class Decoder:
         return BSpline(
             knots, coefficients, int(node["degree"]), extrapolate=node["extrapolate"], axis=int(node["axis"])
         )
+
+    def _sparse(self, node: dict[str, Node]) -> Any:
+        parts = tuple(self.decode(node[part]) for part in SPARSE_PARTS)
+        if not all(type(part) is np.ndarray and part.ndim == 1 for part in parts):
+            return _malformed(node)
+        kinds = SPARSE_FORMATS[node["format"]]
+        value = kinds[bool(node["is_array"])](parts, shape=tuple(map(int, node["shape"])), copy=False)
+        value.check_format(full_check=True)  # positions beyond the ends would be read by compiled code
+        return value
 
     def _object_array(self, node: dict[str, Node]) -> NDArray[Any]:
         items = self._all(node)

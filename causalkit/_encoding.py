@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from causalkit.exceptions import PersistenceError
@@ -28,6 +29,8 @@ NOT_LIBRARY = {"tests", "conftest", "externals", "__main__", "demo", "setup"}
 # Kinds of numpy data that are bytes and nothing else: no objects, no records.
 PLAIN_KINDS = "biufcSUmM"
 PANDAS_DTYPES = re.compile(r"(str|string|boolean|U?Int(8|16|32|64)|Float(32|64))")
+SPARSE_FORMATS = {"csr": (sparse.csr_matrix, sparse.csr_array), "csc": (sparse.csc_matrix, sparse.csc_array)}
+SPARSE_PARTS = ("data", "indices", "indptr")
 _MAX_DEPTH = 150
 _MAX_INT_BITS = 10_000
 
@@ -107,6 +110,8 @@ class Encoder:
             body = self._encode_array(value, path, depth)
         elif type(value).__name__ == "BSpline" and type(value).__module__.startswith("scipy.interpolate"):
             body = self._encode_spline(value, path, depth)
+        elif sparse.issparse(value) and value.format in SPARSE_FORMATS:
+            body = self._encode_sparse(value, path, depth)
         elif (pd := _pandas()) is not None and isinstance(value, pd.Series | pd.DataFrame | pd.Index):
             body = self._encode_pandas(value, pd, path, depth)
         else:
@@ -156,6 +161,13 @@ class Encoder:
             "extrapolate": value.extrapolate if isinstance(value.extrapolate, str) else bool(value.extrapolate),
             "axis": int(value.axis),
         }
+
+    def _encode_sparse(self, value: Any, path: str, depth: int) -> dict[str, Node]:
+        """A compressed sparse matrix is its three arrays and its shape."""
+        parts = {part: self.encode(getattr(value, part), f"{path}.{part}", depth + 1) for part in SPARSE_PARTS}
+        is_array = isinstance(value, sparse.sparray)
+        shape = [int(n) for n in value.shape]
+        return {"type": "sparse", "format": value.format, "is_array": is_array, "shape": shape, **parts}
 
     def _encode_pandas(self, value: Any, pd: Any, path: str, depth: int) -> dict[str, Node]:
         def inner(part: Any, what: str) -> Node:
@@ -238,6 +250,8 @@ def _describe(value: Any) -> str:
         return f"a torch object ({kind}); save its state_dict with safetensors, or set this attribute to None"
     if callable(value) and not isinstance(value, BaseEstimator):
         return f"a callable ({kind}); code is never stored: set it to None before saving and again after loading"
+    if sparse.issparse(value):
+        return f"a sparse matrix ({kind}); only compressed rows or columns are stored: use .tocsr() before saving"
     if kind.startswith("sklearn."):
         return f"a compiled or internal part of a scikit-learn model ({kind}); refit it after loading or save it apart"
     return f"of class {kind}, which is not part of causalkit or a scikit-learn estimator; drop or convert it"

@@ -65,9 +65,9 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 
     Stored are estimators of causalkit, scikit-learn estimators and splitters inside them, results and
     other records (dataclasses) of causalkit, and inside those: numbers, strings, lists, tuples, dicts,
-    sets, numpy arrays and scalars, pandas Series, DataFrame and Index. An array that is referred to
-    twice is stored once. Splines of scipy are stored as knots and coefficients, and the trees of
-    :class:`causalkit.trees.FittedTrees` as arrays.
+    sets, numpy arrays and scalars, compressed sparse matrices of scipy, pandas Series, DataFrame and
+    Index. An array that is referred to twice is stored once. Splines of scipy are stored as knots and
+    coefficients, and the trees of :class:`causalkit.trees.FittedTrees` as arrays.
 
     Parameters
     ----------

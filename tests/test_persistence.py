@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
@@ -277,6 +278,38 @@ def test_indexes(index, tmp_path):
     pd.testing.assert_index_equal(round_trip(index, tmp_path), index)
 
 
+@pytest.mark.parametrize("make", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.csc_matrix])
+@pytest.mark.parametrize("shape", [(3, 5), (4, 0)])
+def test_sparse_matrices(make, shape, tmp_path):
+    dense = np.random.default_rng(0).integers(0, 2, size=shape).astype(np.float32)
+    again = round_trip(make(dense), tmp_path)
+    assert type(again) is make and again.dtype == np.float32
+    np.testing.assert_array_equal(again.toarray(), dense)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"indices": np.array([0, 7])},
+        {"indices": np.array([0, -1])},
+        {"indptr": np.array([0, 1, 9])},
+        {"indptr": np.array([0, 2, 1])},
+        {"data": np.ones(1)},
+        {"data": np.ones((2, 1))},
+    ],
+)
+def test_sparse_matrices_that_read_beyond_their_ends_are_refused(change, tmp_path):
+    """As in a file that somebody edited with every digest computed anew."""
+    matrix = sparse.csr_array((np.ones(2), np.array([0, 2]), np.array([0, 1, 2])), shape=(2, 3))
+    save(holder(matrix), tmp_path / "sound")
+    np.testing.assert_array_equal(load(tmp_path / "sound").predictions["content"].toarray(), [[1, 0, 0], [0, 0, 1]])
+    for name, array in change.items():
+        vars(matrix)[name] = array
+    save(holder(matrix), tmp_path / "f")
+    with pytest.raises(PersistenceError):
+        load(tmp_path / "f")
+
+
 def test_identity_is_kept_and_stored_once(tmp_path):
     array = np.arange(1000.0)
     token = object()
@@ -388,6 +421,7 @@ def _unsavable():
         "time zone": (timezone, r"pandas type datetime64\[.*UTC\]"),
         "huge integer": (1 << 20_000, "integer of 20001 bits"),
         "deep": (deep, "nested more than"),
+        "sparse format": (sparse.coo_array(np.eye(2)), r"sparse matrix .* use \.tocsr\(\) before saving"),
         "file": (sys.stdout, "which is not part of causalkit"),
     }
 
