@@ -20,6 +20,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.graph import Graph, HopFeatures
 from causalkit.rewards import RewardDeconfounder
 
 
@@ -293,3 +294,35 @@ class RewardDeconfounderAdapter(RewardDeconfounder):
     def score(self, X: Any, y: Any = None, *, confounders: Any = None, sample_weight: Any = None) -> float:
         """Score with the levels that are made."""
         return super().score(X, y, confounders=self._levels(X), sample_weight=sample_weight)
+
+
+class HopFeaturesAdapter(HopFeatures):
+    """Hop features of a network that is made from the rows: every row has one neighbour of its own.
+
+    The neighbour's covariates are those of the row in another order, squared, so that a row's columns depend on that
+    row alone.
+    """
+
+    def _network(self, X: Any) -> dict[str, Any]:
+        rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        graph = Graph.from_edges([(i, rows + i) for i in range(rows)], n_nodes=max(2 * rows, 1))
+        values = None if hasattr(X, "nnz") or len(np.shape(X)) != 2 else _finite_numbers(np.asarray(X).reshape(-1))
+        if values is not None:
+            own = values.reshape(np.shape(X))
+            graph = graph.with_features(np.concatenate([own, own[:, ::-1] ** 2]))
+        return {"graph": graph, "nodes": np.arange(rows)}
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Fit on the network that is made."""
+        X = _as_table(X)
+        return super().fit(X, y, **self._network(X))
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit on the network that is made, and transform."""
+        X = _as_table(X)
+        return super().fit_transform(X, y, **self._network(X))
+
+    def transform(self, X: Any) -> Any:
+        """Columns of rows in a network of their own."""
+        X = _as_table(X)
+        return super().transform(X, **self._network(X))

@@ -22,6 +22,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.graph import Graph, GraphKFold
 from causalkit.rewards import PairwiseRewardModel, RewardDeconfounder
 from tests.contract.adapters import (
     ALRAdapter,
@@ -31,6 +32,7 @@ from tests.contract.adapters import (
     CompositionalPartialCorrelationAdapter,
     FirstColumnNoise,
     HierarchicalCalibrationAdapter,
+    HopFeaturesAdapter,
     ILRAdapter,
     LinearCalibrationAdapter,
     RewardDeconfounderAdapter,
@@ -496,7 +498,52 @@ REWARD_CASES = [
 ]
 
 
+# ---------------------------------------------------------------------- graph
+
+N_NODES, COVARIATES = 90, ["age", "income", "visits"]
+
+
+def node_data() -> ContractData:
+    """Three covariates of nodes; the adapter gives every row a neighbour."""
+    rng = np.random.default_rng(20250915)
+    n = N_NODES + 25
+    rows = [f"n{i}" for i in range(n)]
+    table = pd.DataFrame(rng.normal(size=(n, 3)), columns=COVARIATES, index=rows)
+    y = pd.Series(table["age"] + 0.1 * rng.normal(size=n), name="score", index=rows)
+    return ContractData(X=table[:N_NODES], y=y[:N_NODES], X_new=table[N_NODES:])
+
+
+OWN_SAVE = (
+    "the adapter lives outside the package, so no file names it; tests/graph/test_persistence.py saves HopFeatures"
+)
+NO_ROW_ARGUMENTS = "fit takes no weights or groups; graph and nodes are routed in tests/graph/test_hops.py"
+HOP_FAILURES = {
+    "test_a_failed_fit_leaves_the_old_one": "y is ignored and fewer rows have hop features too: these fits succeed",
+    "test_saved_estimator_computes_the_same_in_a_fresh_process": OWN_SAVE,
+    "test_saved_estimator_has_the_same_state": OWN_SAVE,
+    "test_pipeline": "columns are in single precision, so that a line through them is equal to six digits, not nine",
+    "test_pandas_polars_and_numpy_agree": "means over an array that lies column by column differ in their last bits",
+    "test_unrequested_metadata_is_refused": NO_ROW_ARGUMENTS,
+    "test_cross_validation_slices_what_belongs_to_rows": NO_ROW_ARGUMENTS,
+}
+
+
+def _hops(name: str, **options: Any) -> ContractCase:
+    return ContractCase(
+        name=name,
+        estimator=HopFeaturesAdapter(**options),
+        adapter=HopFeaturesAdapter(**options),
+        make_data=node_data,
+        grid={"hops": [1, 2]},
+        expected_failures=HOP_FAILURES,
+    )
+
+
+GRAPH_CASES = [_hops("hop_features"), _hops("hop_features_raw", operators=("max", "std"), standardize=False)]
+
+
 CASES: list[ContractCase] = [
+    *GRAPH_CASES,
     *COMPOSITION_CASES,
     *AUGMENTATION_CASES,
     *REWARD_CASES,
@@ -524,4 +571,41 @@ CASES: list[ContractCase] = [
     ),
     _correction("spline", SplineCalibration(), SplineCalibrationAdapter(), {"n_knots": [2, 4]}, CORRECTION_FAILURES),
     _correction("hierarchical", HierarchicalCalibration(), HierarchicalCalibrationAdapter(), _COV, CORRECTION_FAILURES),
+]
+
+
+# ---------------------------------------------------------------------- splitters
+
+
+@dataclass(frozen=True)
+class SplitterCase:
+    """One splitter under the contract of splitters.
+
+    Attributes
+    ----------
+    splitter : cross-validator
+        With an integer seed.
+    make_params : callable
+        Keyword arguments of ``split`` for a number of rows.
+    covers_training : bool
+        Whether every row that is not held out is trained on.
+    """
+
+    name: str
+    splitter: Any
+    make_params: Callable[[int], dict[str, Any]]
+    covers_training: bool = True
+
+
+def ring(n: int) -> dict[str, Any]:
+    """Every row is linked to the next one; rows are listed backwards."""
+    return {"graph": Graph.from_edges([(i, (i + 1) % n) for i in range(n)], n_nodes=n), "nodes": np.arange(n)[::-1]}
+
+
+_SPREAD = {"parts_per_fold": 3, "partitioner": "label_propagation", "random_state": 1}
+
+SPLITTER_CASES = [
+    SplitterCase("graph_folds", GraphKFold(4, **_SPREAD), ring),
+    SplitterCase("graph_folds_random", GraphKFold(3, method="random", random_state=2), ring),
+    SplitterCase("graph_folds_buffered", GraphKFold(4, buffer=2, **_SPREAD), ring, covers_training=False),
 ]
