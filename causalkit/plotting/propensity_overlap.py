@@ -102,7 +102,7 @@ class PropensityOverlapDisplay:
         ax : sequence of two Axes, optional
             New ones by default.
         """
-        needed = ("treatment_prediction_", "treatment_codes_", "graph_", "positions_")
+        needed = ("treatment_prediction_", "treatment_residual_", "graph_", "positions_")
         if not all(hasattr(estimator, name) for name in needed):
             raise ValueError(
                 "PropensityOverlapDisplay needs a fitted learner of causalkit.graph; got "
@@ -116,7 +116,7 @@ class PropensityOverlapDisplay:
             )
         display = cls(
             propensity=estimator.treatment_prediction_,
-            treatment=estimator.treatment_codes_,
+            treatment=_codes(estimator.treatment_prediction_, estimator.treatment_residual_),
             degree=np.asarray(estimator.graph_.degree)[estimator.positions_],
             levels=levels,
         )
@@ -125,7 +125,7 @@ class PropensityOverlapDisplay:
     def _by_degree(self) -> pd.DataFrame:
         import pandas as pd
 
-        strata = np.unique(np.quantile(self.degree, np.linspace(0, 1, _STRATA + 1)[1:-1]))
+        strata = np.unique(np.quantile(self.degree, np.arange(1, _STRATA) / _STRATA, method="higher"))
         index = np.searchsorted(strata, self.degree, side="left")
         own = self.propensity[np.arange(len(self.codes)), self.codes]
         outside = np.asarray(((self.propensity < _EDGE) | (self.propensity > 1 - _EDGE)).any(axis=1))
@@ -208,6 +208,13 @@ class PropensityOverlapDisplay:
             bbox_to_anchor=(0.5, -0.28 if crowded else -0.16),
             ncols=2,
         )
+
+
+def _codes(prediction: Any, residual: Any) -> NDArray[np.intp]:
+    """Levels 0, 1, ... of the rows: a residual is the indicator of its level less the prediction."""
+    expected, left = np.asarray(prediction, dtype=float), np.asarray(residual, dtype=float)
+    taken = (expected + left)[:, None] if expected.ndim == 1 else expected[:, 1:] + left.reshape(len(expected), -1)
+    return np.where(taken.max(axis=1) > 0.5, taken.argmax(axis=1) + 1, 0)
 
 
 def _effective_share(probability: Array) -> float:

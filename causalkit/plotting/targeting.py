@@ -87,14 +87,13 @@ class TOCDisplay:
         ax : Axes, optional
             New ones by default.
         """
-        if not (hasattr(estimator, "rate") and hasattr(estimator, "effect_")):
+        if not (hasattr(estimator, "toc") and hasattr(estimator, "effect_")):
             raise ValueError(
-                f"TOCDisplay needs a fitted learner with rate; got {type(estimator).__name__}. Call fit first, or "
+                f"TOCDisplay needs a fitted learner of causalkit.graph with toc(); got {type(estimator).__name__}. Call fit first, or "
                 "pass a curve of causalkit.selection.toc to TOCDisplay.from_result."
             )
         name = "out-of-fold effect" if priorities is None else "priority"
-        curve = estimator.rate() if priorities is None else estimator.rate(priorities)
-        return cls.from_result({name: curve}, joint=joint, ax=ax)
+        return cls.from_result({name: estimator.toc(priorities)}, joint=joint, ax=ax)
 
     @classmethod
     def from_result(cls, curves: Any, *, joint: bool = False, ax: Any = None) -> TOCDisplay:

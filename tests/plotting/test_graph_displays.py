@@ -254,18 +254,18 @@ def test_several_curves_have_colours_and_a_joint_band_is_wider(curve):
 def test_the_curve_comes_from_the_estimator(curve):
     asked = []
 
-    def rate(priorities=None):
+    def targeting_curve(priorities=None):
         asked.append(priorities)
         return curve
 
-    fitted = SimpleNamespace(rate=rate, effect_=np.zeros(3))
+    fitted = SimpleNamespace(toc=targeting_curve, effect_=np.zeros(3))
     assert list(TOCDisplay.from_estimator(fitted).curves) == ["out-of-fold effect"]
     TOCDisplay.from_estimator(fitted, priorities=np.arange(3))
     assert asked[0] is None and list(asked[1]) == [0, 1, 2]
 
 
 def test_targeting_failures(curve):
-    with pytest.raises(ValueError, match="fitted learner with rate; got int"):
+    with pytest.raises(ValueError, match=r"fitted learner .* with toc.*; got int"):
         TOCDisplay.from_estimator(3)
     with pytest.raises(ValueError, match=r"one to 4 TOCCurve objects.*among them float"):
         TOCDisplay.from_result(0.5)
@@ -336,7 +336,7 @@ def test_overlap_display_hands_learners_with_probabilities_on(arms):
     graph = Graph.from_edges(pairs, n_nodes=10)
     fitted = SimpleNamespace(
         treatment_prediction_=propensity,
-        treatment_codes_=treatment,
+        treatment_residual_=treatment - propensity,
         treatment_levels_=np.array([0, 1]),
         graph_=graph,
         positions_=np.arange(8),
@@ -344,6 +344,12 @@ def test_overlap_display_hands_learners_with_probabilities_on(arms):
     display = OverlapDisplay.from_estimator(fitted)
     assert isinstance(display, PropensityOverlapDisplay)
     assert_array_equal(display.degree, graph.degree[:8])
+    assert_array_equal(display.codes, treatment)
+    three = np.random.default_rng(0).dirichlet([1, 1, 1], 8)
+    codes = np.array([0, 1, 2, 2, 1, 0, 1, 2])
+    fitted.treatment_prediction_, fitted.treatment_levels_ = three, np.array(["a", "b", "c"])
+    fitted.treatment_residual_ = (codes[:, None] == [1, 2]) - three[:, 1:]
+    assert_array_equal(OverlapDisplay.from_estimator(fitted).codes, codes)
     fitted.treatment_levels_ = None
     with pytest.raises(MethodNotApplicableError, match="continuous treatment"):
         OverlapDisplay.from_estimator(fitted)
