@@ -63,7 +63,7 @@ def _array_values(array: NDArray[Any], name: str) -> Array:
     if np.iscomplexobj(array):
         raise ValueError(f"Complex data not supported: {name} must hold real numbers, got {array.dtype}.")
     try:
-        return np.asarray(array, dtype=np.float64)
+        return np.asarray(array, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
         message = (
             f"{name} must hold numbers: {error}. Encode other columns in a Pipeline before the graph step "

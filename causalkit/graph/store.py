@@ -206,7 +206,7 @@ class GraphStore:
     def mean_path_length(self, n_sources: int = 100, random_state: Any = None) -> float:
         """Mean distance from sampled nodes to the others within the largest component, directions ignored."""
         n_sources = check_integer(n_sources, "n_sources", low=1)
-        return mean_path_length(self._distances, n_sources=n_sources, random_state=random_state)
+        return mean_path_length(self.distances, n_sources=n_sources, random_state=random_state)
 
     def balls(self, radius: int) -> Any:
         """Pairs of nodes at most ``radius`` steps apart, each node with itself, directions ignored.
@@ -222,17 +222,18 @@ class GraphStore:
             GraphError where it would hold more than 5·10⁸ pairs.
         """
         radius = check_integer(radius, "radius", low=0)
-        sizes = ball_sizes(self._distances, radius, cap=_MAX_PAIRS / self.n_nodes)
+        sizes = ball_sizes(self.distances, radius, cap=_MAX_PAIRS / self.n_nodes)
         if sizes.exceeded:
             raise GraphError(
                 f"radius={radius} gives more than {_MAX_PAIRS:.0e} pairs of nodes: radius {len(sizes.means) - 1} has "
                 f"about {sizes.means[-1]:.0f} nodes in a ball. Take a smaller radius, or "
                 "causalkit.inference.network_covariance, which works in blocks."
             )
-        return sparse.vstack([block for _, block, _ in ball_blocks(self._distances, radius)], format="csr")
+        return sparse.vstack([block for _, block, _ in ball_blocks(self.distances, radius)], format="csr")
 
     @property
-    def _distances(self) -> Skeleton:
+    def distances(self) -> Skeleton:
+        """Distances between nodes, ready for the functions of :mod:`causalkit.inference`; computed once."""
         if "distances" not in self._stored:
             self._stored["distances"] = network_skeleton(self.skeleton())
         found: Skeleton = self._stored["distances"]

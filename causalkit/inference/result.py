@@ -339,6 +339,15 @@ class InferenceResult:
     # Let `array * result` reach __rmul__ instead of an elementwise object array.
     __array_ufunc__ = None
 
+    def __float__(self) -> float:
+        """The estimate, where there is only one."""
+        if len(self.estimate) != 1:
+            raise TypeError(
+                f"the result has {len(self.estimate)} estimates ({', '.join(self.names[:5])}): use .estimate, or "
+                ".contrast to pick one."
+            )
+        return float(self.estimate[0])
+
     def __neg__(self) -> InferenceResult:
         return self * -1.0
 

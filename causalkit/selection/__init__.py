@@ -12,6 +12,7 @@ _MODULE_OF = {
     "pairwise_accuracy": "causalkit.selection.ranking",
     "policy_value": "causalkit.selection.policy",
     "r_loss": "causalkit.selection.losses",
+    "r_stacking": "causalkit.selection.stacking",
     "ranking_report": "causalkit.selection.ranking",
     "targeting_policy": "causalkit.selection.policy",
     "toc": "causalkit.selection.targeting_curve",

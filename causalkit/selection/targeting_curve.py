@@ -14,7 +14,7 @@ from causalkit.validation import check_choice, check_groups, check_integer, chec
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOCCurve", "toc"]
+__all__ = ["TOCCurve", "ranks_within", "toc"]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -192,7 +192,7 @@ def toc(
             "samples need at least four. Pass more rows, or finer clusters."
         )
     if fold is not None:
-        priority = _ranks_within(priority, fold.codes, weight)
+        priority = ranks_within(priority, fold.codes, weight)
     order = np.argsort(-priority, kind="stable")
     ties = np.concatenate([[0], np.flatnonzero(np.diff(priority[order])) + 1])
     gamma, weight = gamma[order], weight[order]
@@ -224,7 +224,7 @@ def toc(
     )
 
 
-def _ranks_within(priority: Array, fold: Codes, weight: Array) -> Array:
+def ranks_within(priority: Array, fold: Codes, weight: Array) -> Array:
     """Share of the fold's weight that a row's priority exceeds, ties counted half."""
     order = np.lexsort((priority, fold))
     f, p, w = fold[order], priority[order], weight[order]

@@ -1,0 +1,324 @@
+"""The final stage: out-of-fold effects of every candidate, the guard for a constant, and R-stacking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import parallel_config
+from numpy.typing import NDArray
+from sklearn.utils.parallel import delayed
+
+from causalkit._crossfit_tasks import NamedFailure, task_seed
+from causalkit.crossfit import run_tasks
+from causalkit.graph.final_models import Residuals, fit_effect_model
+from causalkit.graph.pool import FeatureSets
+from causalkit.selection.stacking import r_stacking
+from causalkit.threads import SingleThreadedBlas
+
+if TYPE_CHECKING:
+    from causalkit.graph.splits import GraphSplits
+
+__all__ = ["FinalCandidate", "FinalStage", "final_candidates", "fit_final_stage"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+MOST_FOREST_ROWS = 50_000
+LARGE = 100_000
+_SELECTION_ROWS = 50_000
+_LEAST_WEIGHT = 0.05  # of a candidate that is fitted again on all rows of a large table
+
+
+@dataclass(frozen=True, eq=False)
+class FinalCandidate:
+    """A kind of effect model on a set of columns.
+
+    Attributes
+    ----------
+    label : str
+        Name in tables.
+    kind : str or estimator
+        What is fitted.
+    features : str
+        Set of columns; empty for a constant.
+    """
+
+    label: str
+    kind: Any
+    features: str
+
+
+@dataclass(frozen=True, eq=False)
+class FinalStage:
+    """Fitted candidates and their weights.
+
+    Attributes
+    ----------
+    effect : ndarray, shape (n, k)
+        Out-of-fold effects, averaged over repeats.
+    candidates : list of FinalCandidate
+        All that were compared.
+    weights : ndarray, shape (C,)
+        Weights of the stack.
+    models : list of list of EffectModel
+        Models of every candidate over repeats and folds; empty where the weight is 0.
+    table : list of dict
+        candidate, features, r_loss, std_error (of the difference to the constant), r_score, weight.
+    """
+
+    effect: Array
+    candidates: list[FinalCandidate]
+    weights: Array
+    models: list[list[Any]]
+    table: list[dict[str, Any]]
+
+    def predict(self, features: FeatureSets) -> Array:
+        """Mean over the models of every fold, shape (n, k)."""
+        total: Any = 0.0
+        for candidate, weight, models in zip(self.candidates, self.weights, self.models, strict=True):
+            if not models:
+                continue
+            columns = candidate_columns(features, slice(None), candidate)
+            total = total + weight * np.mean([model.predict(columns) for model in models], axis=0)
+        return np.asarray(total)
+
+
+def final_candidates(
+    final_model: Any, sets: tuple[str, ...], *, n_rows: int, n_effects: int, neural: bool
+) -> list[FinalCandidate]:
+    """Candidates that an option stands for; the constant is the first of a pool, and alone in no other.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or trees with several effects.
+    """
+    names = ("constant", "linear", "forest", "boosting", "neural")
+    trees = ("forest", "boosting")
+    if not isinstance(final_model, str):
+        return [FinalCandidate(type(final_model).__name__, final_model, sets[-1])]
+    if final_model not in ("auto", *names):
+        raise ValueError(
+            f"final_model must be one of 'auto', {', '.join(map(repr, names))} or an estimator; got {final_model!r}."
+        )
+    if final_model in trees and n_effects > 1:
+        raise ValueError(
+            f'final_model="{final_model}" learns one effect, but the treatment has {n_effects} beside the reference: '
+            'use "constant", "linear" or "neural".'
+        )
+    if final_model != "auto":
+        return [FinalCandidate(final_model, final_model, "" if final_model == "constant" else sets[-1])]
+    found = [FinalCandidate("constant", "constant", "")]
+    for name in names[1:]:
+        left_out = (
+            (name in trees and n_effects > 1)
+            or (name == "forest" and n_rows > MOST_FOREST_ROWS)
+            or (name == "neural" and not neural)
+        )
+        if not left_out:
+            found += [FinalCandidate(name, name, features) for features in sets]
+    return found
+
+
+def candidate_columns(features: FeatureSets, rows: Any, candidate: FinalCandidate) -> NDArray[np.float32]:
+    """Columns of a candidate; a constant needs none but the number of rows."""
+    if not candidate.features:
+        return features.columns[rows][:, :0]
+    return features.take(rows, candidate.features)
+
+
+def fit_final_stage(
+    candidates: list[FinalCandidate],
+    features: FeatureSets,
+    residuals: list[Residuals],
+    splits: GraphSplits,
+    *,
+    standard_error: Callable[[Array], float],
+    seed: int,
+    device: Any,
+    n_jobs: int | None,
+    verbose: int,
+) -> FinalStage:
+    """Fit, compare and weight the candidates.
+
+    The held-out R-loss of a candidate is taken over its out-of-fold effects. If the smallest is below that of the
+    constant by less than one standard error of the paired difference, the effect is the constant; otherwise weights of
+    at least 0 that sum to 1 minimise the R-loss over all candidates. A single candidate is used as it is.
+
+    Parameters
+    ----------
+    candidates : list of FinalCandidate
+        What to compare.
+    features : FeatureSets
+        Columns of all rows.
+    residuals : list of Residuals, one per repeat
+        Out-of-fold residuals of all rows.
+    splits : GraphSplits
+        Which rows train which model.
+    standard_error : callable
+        Standard error of the mean of a centred array of shape (n,), given dependence along the network.
+    seed : int
+        Key of all draws.
+    device, n_jobs, verbose
+        As in the learners.
+    """
+    n = splits.folds.shape[1]
+    if len(candidates) > 1 and n > LARGE:
+        return _fit_large(candidates, features, residuals, splits, standard_error, seed, device, n_jobs, verbose)
+    effects, models = _out_of_fold(candidates, features, residuals, splits, seed, device, n_jobs, verbose)
+    weights, table = _weights(candidates, effects, residuals, standard_error)
+    effect = np.tensordot(weights, effects.mean(axis=1), axes=1)
+    kept = [found if weight > 0 else [] for weight, found in zip(weights, models, strict=True)]
+    return FinalStage(effect, candidates, weights, kept, table)
+
+
+def _fit_large(
+    candidates: list[FinalCandidate],
+    features: FeatureSets,
+    residuals: list[Residuals],
+    splits: GraphSplits,
+    standard_error: Callable[[Array], float],
+    seed: int,
+    device: Any,
+    n_jobs: int | None,
+    verbose: int,
+) -> FinalStage:
+    """Compare on a sample of the rows, and fit those with weight on all of them."""
+    n = splits.folds.shape[1]
+    sample = np.sort(np.random.default_rng(seed).choice(n, _SELECTION_ROWS, replace=False))
+    part = FeatureSets(features.columns[sample], features.sets)
+    few = [found.rows(sample) for found in residuals]
+    effects, _ = _out_of_fold(candidates, part, few, _sampled(splits, sample), seed, device, n_jobs, verbose)
+
+    def of_sample(values: Array) -> float:
+        # A sample of few nodes has hardly any neighbours in it: its rows are as good as independent.
+        return float(values.std() / np.sqrt(len(values)))
+
+    weights, table = _weights(candidates, effects, few, of_sample)
+    weights = np.where(weights >= _LEAST_WEIGHT, weights, 0.0)
+    weights /= weights.sum()
+    used = [j for j in range(len(candidates)) if weights[j] > 0]
+    chosen = [candidates[j] for j in used]
+    found, fitted = _out_of_fold(chosen, features, residuals, splits, seed, device, n_jobs, verbose)
+    models: list[list[Any]] = [[] for _ in candidates]
+    for j, group in zip(used, fitted, strict=True):
+        models[j] = group
+    for row, weight in zip(table, weights, strict=True):
+        row["weight"] = float(weight)
+    return FinalStage(np.tensordot(weights[used], found.mean(axis=1), axes=1), candidates, weights, models, table)
+
+
+def _sampled(splits: GraphSplits, sample: Rows) -> GraphSplits:
+    place = np.full(splits.folds.shape[1], -1)
+    place[sample] = np.arange(len(sample))
+
+    def inside(rows: Rows) -> Rows:
+        found = place[rows]
+        return found[found >= 0]
+
+    pairs = [[(inside(train), inside(test)) for train, test in repeat] for repeat in splits.splits]
+    return type(splits)(pairs, splits.folds[:, sample], splits.report)
+
+
+def _out_of_fold(
+    candidates: list[FinalCandidate],
+    features: FeatureSets,
+    residuals: list[Residuals],
+    splits: GraphSplits,
+    seed: int,
+    device: Any,
+    n_jobs: int | None,
+    verbose: int,
+) -> tuple[Array, list[list[Any]]]:
+    """Effects (C, r, n, k) of every candidate at rows that it was not fitted on, and the models."""
+    jobs = [
+        (number, repeat, fold, train, test)
+        for repeat, repeat_splits in enumerate(splits.splits)
+        for fold, (train, test) in enumerate(repeat_splits)
+        for number in range(len(candidates))
+    ]
+    outputs = run_tasks(
+        [
+            delayed(_fit_one)(candidates[number], features, residuals[repeat], train, test, repeat, fold, seed, device)
+            for number, repeat, fold, train, test in jobs
+        ],
+        n_jobs=n_jobs,
+        verbose=verbose,
+        label="final stage",
+    )
+    repeats, n = splits.folds.shape
+    effects = np.empty((len(candidates), repeats, n, residuals[0].treatment.shape[1]))
+    models: list[list[Any]] = [[] for _ in candidates]
+    for (number, repeat, _, _, test), (model, effect) in zip(jobs, outputs, strict=True):
+        effects[number, repeat, test] = effect
+        models[number].append(model)
+    return effects, models
+
+
+def _fit_one(
+    candidate: FinalCandidate,
+    features: FeatureSets,
+    residuals: Residuals,
+    train: Rows,
+    test: Rows,
+    repeat: int,
+    fold: int,
+    root: int,
+    device: Any,
+) -> tuple[Any, Array]:
+    seed = task_seed(root, repeat, fold, f"{candidate.label} {candidate.features}")
+    place = f"the final model ({candidate.label}) in repeat {repeat}, fold {fold}"
+    with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+        columns = candidate_columns(features, train, candidate)
+        model = fit_effect_model(candidate.kind, columns, residuals.rows(train), seed=seed, device=device)
+        effect = model.predict(candidate_columns(features, test, candidate))
+        if not np.isfinite(effect).all():
+            raise ValueError("it predicts NaN or infinity")
+    return model, effect
+
+
+def _weights(
+    candidates: list[FinalCandidate],
+    effects: Array,
+    residuals: list[Residuals],
+    standard_error: Callable[[Array], float],
+) -> tuple[Array, list[dict[str, Any]]]:
+    """Weights of the stack, and the table of the comparison."""
+    w = residuals[0].weights
+    terms = np.mean(
+        [
+            (found.outcome - np.einsum("cnk,nk->cn", effects[:, repeat], found.treatment)) ** 2
+            for repeat, found in enumerate(residuals)
+        ],
+        axis=0,
+    )
+    losses = terms @ w / len(w)
+    errors = np.zeros(len(candidates))
+    for number in range(1, len(candidates)):
+        difference = (terms[0] - terms[number]) * w
+        errors[number] = standard_error(difference - difference.mean())
+    best = int(np.argmin(losses))
+    if best == 0 or losses[0] - losses[best] < errors[best]:
+        weights = np.eye(len(candidates))[0]
+    else:
+        weights = r_stacking(
+            np.concatenate([effects[:, repeat] for repeat in range(len(residuals))], axis=1),
+            np.concatenate([found.outcome for found in residuals]),
+            np.concatenate([found.treatment for found in residuals]),
+            sample_weight=np.tile(w, len(residuals)),
+        )
+    table = [
+        {
+            "candidate": candidate.label,
+            "features": candidate.features or "none",
+            "r_loss": float(loss),
+            "std_error": float(error),
+            "r_score": float(1 - loss / losses[0]),
+            "weight": float(weight),
+        }
+        for candidate, loss, error, weight in zip(candidates, losses, errors, weights, strict=True)
+    ]
+    return weights, table

@@ -1,0 +1,204 @@
+"""Cross-fitted outcome and treatment models: the pool, models of the user's own, or known predictions."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import parallel_config
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.parallel import delayed
+
+from causalkit._crossfit_tasks import NamedFailure, seeded_clone, task_seed, weight_argument
+from causalkit.crossfit import run_tasks
+from causalkit.graph.neighbourhoods import NodeFeatures
+from causalkit.graph.pool import PoolChoice, PoolOptions, PoolTarget, fit_pool
+from causalkit.threads import SingleThreadedBlas
+
+if TYPE_CHECKING:
+    from causalkit.graph.splits import GraphSplits
+
+__all__ = [
+    "FittedNuisance",
+    "GraphNuisance",
+    "NuisanceFits",
+    "crossfit_nuisances",
+    "has_torch",
+    "known_predictions",
+    "takes_graph",
+]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+def has_torch() -> bool:
+    """Whether networks can take part."""
+    from importlib.util import find_spec
+
+    return find_spec("torch") is not None
+
+
+@dataclass(frozen=True, eq=False)
+class GraphNuisance:
+    """One nuisance function and how it is learnt.
+
+    Attributes
+    ----------
+    name : str
+        "outcome" or "treatment": key, seed and word in messages.
+    target : PoolTarget
+        What is learnt.
+    model : estimator or None
+        None is the pool; one whose ``fit`` takes ``graph`` gets covariates and graph, others get columns.
+    options : PoolOptions
+        Of the pool.
+    features : str
+        Set of columns for a model that does not take the graph.
+    """
+
+    name: str
+    target: PoolTarget
+    model: Any
+    options: PoolOptions
+    features: str
+
+
+@dataclass(frozen=True, eq=False)
+class FittedNuisance:
+    """A model of one fold. ``predict`` gives (m, k): probabilities of k levels, or one column."""
+
+    model: Any
+    features: str | None
+    n_levels: int
+
+    def predict(self, data: NodeFeatures, rows: Any) -> Array:
+        """Predictions of some rows of a table."""
+        if isinstance(self.model, PoolChoice):
+            return self.model.predict(data, rows)
+        inputs, extra = _inputs(data, rows, self.features)
+        if self.n_levels and is_classifier(self.model):
+            found = np.asarray(self.model.predict_proba(inputs, **extra), dtype=np.float64)
+        elif is_classifier(self.model):
+            found = np.asarray(self.model.predict_proba(inputs, **extra), dtype=np.float64)[:, 1:]
+        else:
+            found = np.asarray(self.model.predict(inputs, **extra), dtype=np.float64).reshape(len(inputs), -1)
+            if self.n_levels == 2 and found.shape[1] == 1:
+                found = np.hstack([1 - found, found])
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class NuisanceFits:
+    """Out-of-fold predictions and what made them.
+
+    Attributes
+    ----------
+    predictions : dict of str to ndarray, shape (r, n, k)
+        By name.
+    models : dict of str to list of list of FittedNuisance
+        By name, repeat and fold.
+    selection : list of dict
+        Rows of the pool's tables, with repeat, fold and target.
+    """
+
+    predictions: dict[str, Array]
+    models: dict[str, list[list[FittedNuisance]]]
+    selection: list[dict[str, Any]] = field(default_factory=list)
+
+
+def crossfit_nuisances(
+    nuisances: list[GraphNuisance],
+    data: NodeFeatures,
+    splits: GraphSplits,
+    *,
+    seed: int,
+    n_jobs: int | None,
+    verbose: int,
+) -> NuisanceFits:
+    """Fit every nuisance on every training part, one joblib task per (repeat, fold, nuisance)."""
+    jobs = [
+        (nuisance, repeat, fold, train, test)
+        for repeat, repeat_splits in enumerate(splits.splits)
+        for fold, (train, test) in enumerate(repeat_splits)
+        for nuisance in nuisances
+    ]
+    outputs = run_tasks(
+        [
+            delayed(_fit_one)(nuisance, data, train, test, repeat, fold, seed)
+            for nuisance, repeat, fold, train, test in jobs
+        ],
+        n_jobs=n_jobs,
+        verbose=verbose,
+        label="nuisances",
+    )
+    shape = splits.folds.shape
+    fits = NuisanceFits({}, {nuisance.name: [[] for _ in splits.splits] for nuisance in nuisances})
+    for (nuisance, repeat, fold, _, test), (fitted, output) in zip(jobs, outputs, strict=True):
+        if nuisance.name not in fits.predictions:
+            fits.predictions[nuisance.name] = np.empty((*shape, output.shape[1]))
+        fits.predictions[nuisance.name][repeat, test] = output
+        fits.models[nuisance.name][repeat].append(fitted)
+        if isinstance(fitted.model, PoolChoice):
+            place = {"target": nuisance.name, "repeat": repeat, "fold": fold}
+            fits.selection.extend(place | row for row in fitted.model.table)
+    return fits
+
+
+def _fit_one(
+    nuisance: GraphNuisance, data: NodeFeatures, train: Rows, test: Rows, repeat: int, fold: int, root: int
+) -> tuple[FittedNuisance, Array]:
+    seed = task_seed(root, repeat, fold, nuisance.name)
+    words = type(nuisance.model).__name__ if nuisance.model is not None else "pool"
+    place = f"the {nuisance.name} model ({words}) in repeat {repeat}, fold {fold}"
+    with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+        if nuisance.model is None:
+            with warnings.catch_warnings():
+                # A logistic regression that stops early is judged by its held-out loss like every other candidate.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                choice = fit_pool(data, nuisance.target, train, nuisance.options, seed=seed)
+            fitted = FittedNuisance(choice, None, nuisance.target.n_levels)
+        else:
+            fitted = _fit_given(nuisance, data, train, seed)
+        output = fitted.predict(data, test)
+        expected = (len(test), max(nuisance.target.n_levels, 1))
+        if output.shape != expected:
+            raise ValueError(f"it predicts shape {output.shape}, expected {expected}")
+        if not np.isfinite(output).all():
+            raise ValueError("it predicts NaN or infinity")
+    return fitted, output
+
+
+def _fit_given(nuisance: GraphNuisance, data: NodeFeatures, train: Rows, seed: int) -> FittedNuisance:
+    model = seeded_clone(nuisance.model, seed)
+    target = nuisance.target.rows(train)
+    values = target.values.astype(np.intp) if target.n_levels else target.values
+    weight = {} if target.weight is None else weight_argument(model, target.weight)
+    features = None if takes_graph(model) else nuisance.features
+    inputs, extra = _inputs(data, train, features)
+    model.fit(inputs, values, **extra, **weight)
+    classes = getattr(model, "classes_", None)
+    if target.n_levels and classes is not None and not np.array_equal(classes, np.arange(target.n_levels)):
+        raise ValueError(f"it knows the levels {list(classes)}, expected the codes 0..{target.n_levels - 1}")
+    return FittedNuisance(model, features, target.n_levels)
+
+
+def takes_graph(model: Any) -> bool:
+    """Whether ``fit`` has an argument ``graph``."""
+    return "graph" in inspect.signature(model.fit).parameters
+
+
+def _inputs(data: NodeFeatures, rows: Any, features: str | None) -> tuple[Any, dict[str, Any]]:
+    if features is None:
+        return data.values[rows], {"graph": data.graph, "nodes": data.nodes[rows]}
+    return data.sets.take(rows, features), {}
+
+
+def known_predictions(values: Array, n_repeats: int) -> Array:
+    """Predictions given by the user, the same in every repeat."""
+    return np.broadcast_to(values, (n_repeats, *values.shape)).copy()

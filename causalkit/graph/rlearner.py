@@ -1,0 +1,647 @@
+"""GraphRLearner: effects of a treatment on the nodes of a network, with confounders in the neighbourhood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from causalkit._crossfit_tasks import root_seed
+from causalkit.atomic_fit import atomic_fit
+from causalkit.exceptions import MethodNotApplicableError
+from causalkit.graph.alignment import check_graph, row_positions
+from causalkit.graph.diagnostics import (
+    balance_table,
+    correlation_table,
+    degree_groups,
+    overlap_table,
+    residual_table,
+)
+from causalkit.graph.effect_intervals import (
+    EffectInterval,
+    half_sample_errors,
+    interval_method,
+    model_limits,
+    normal_limits,
+    sandwich_errors,
+)
+from causalkit.graph.features import check_features
+from causalkit.graph.final_models import Residuals
+from causalkit.graph.inputs import NodeRows, check_exposure, check_rows
+from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
+from causalkit.graph.node_effects import NodeEffects
+from causalkit.graph.nuisances import FittedNuisance
+from causalkit.graph.rlearner_fit import (
+    FitPlan,
+    Residualised,
+    effect_scores,
+    fit_effects,
+    fit_nuisances,
+    overall_constant,
+)
+from causalkit.graph.summaries import GraphSummary, summarise_rlearner
+from causalkit.inference.result import check_confidence_level
+from causalkit.validation import check_integer, check_sample_weight, check_vector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["GraphRLearner"]
+
+Array = NDArray[np.float64]
+
+
+class GraphRLearner(NodeEffects, BaseEstimator):
+    r"""Effects of a treatment on the nodes of a network, for each node and on average.
+
+    The estimand is :math:`\tau(x, G)_i = E[Y_i(1) - Y_i(0) \mid X, G]`. Outcome and treatment models on own and
+    neighbours' covariates are cross-fitted, and the effect minimises the R-loss
+
+    .. math:: L(\tau) = n^{-1}\sum_i (\tilde Y_i - \tilde T_i\,\tau(x_i, G))^2, \qquad
+              \tilde Y = Y - \hat m^{(-k)}(X, G),\quad \tilde T = T - \hat e^{(-k)}(X, G)
+
+    as a constant plus a deviation. Candidates for the nuisances and for the deviation are compared by their loss on
+    held-out nodes; where none beats the constant by a standard error, the effect is the constant, and otherwise they
+    are mixed by weights that minimise the held-out R-loss. Averages come from doubly robust scores, with standard
+    errors for dependence along the network.
+
+    Assumptions: own treatment only (or the exposure given, at its observed value); treatment as good as random given
+    own and neighbours' covariates and the graph; every level has a chance everywhere; covariates and graph precede
+    treatment. Inference is conditional on the graph.
+
+    Parameters
+    ----------
+    outcome_model, treatment_model : estimator, optional
+        Models of E[Y|X,G] and of the treatment (a classifier for levels, which gets codes 0..L-1). None is the pool:
+        ridge or logistic, boosted trees and perceptrons on own, one-hop and two-hop covariates. A model whose ``fit``
+        takes ``graph`` gets covariates and graph, any other one columns of :class:`HopFeatures`.
+    final_model : {"auto", "constant", "linear", "forest", "boosting", "neural"} or estimator, default="auto"
+        "auto" compares and mixes all of them. An estimator is fitted on (Z, T̃, Ỹ) if its ``fit`` is (X, T, y), as
+        that of ``econml.grf.CausalForest``, or on pseudo-outcomes if it takes ``sample_weight``.
+    encoder : {"sign", "sage", "gcn", "gat", "gin"} or torch.nn.Module, default="sign"
+        Another one than "sign" adds such a network, see :class:`GNNRegressor`, to the pool of nuisances.
+    hop_features : HopFeatures, optional
+        Which aggregates of neighbours are columns; two hops by default.
+    nuisance_features, final_features : {"auto", "graph", "own"}, default="auto"
+        Columns of nuisances and of the effect: all sets in competition, all columns, or own covariates only, which is
+        blind to the graph.
+    treatment_type : {"auto", "binary", "multi", "continuous"}, default="auto"
+        "auto" takes two values as binary, up to ten integers or labels as levels, and else a continuous treatment,
+        whose effect is that of one unit in a partially linear model.
+    clip : float, default=0.02
+        Propensities are kept in [clip, 1 - clip].
+    score_clip : float, default=0.05
+        The same in the scores of averages.
+    n_bags : int, default=5
+        Networks in a neural final stage.
+    buffer : int or "auto", default="auto"
+        Rows within that distance of a fold do not train its models; "auto" is 1 with ``exposure``, else 0.
+    cv : int, GraphKFold, splitter or iterable of (train, test), default=5
+        An integer means folds that follow the network, or whole groups.
+    n_repeats : int, default=1
+        Number of independent splits that effects and scores are averaged over.
+    n_jobs : int, optional
+        Workers, as in joblib; results do not depend on it.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where networks train.
+    random_state : int, RandomState or None
+        Seed.
+    verbose : int, default=0
+        1 shows progress.
+
+    Attributes
+    ----------
+    effect_ : ndarray, shape (n,) or (n, L - 1)
+        Effects of the rows of ``fit``, from models that have not seen them (``predict`` on the same rows has).
+    effect_constant_ : float or ndarray, shape (L - 1,)
+        The constant that fits residuals best: an average with weights Var(T|x), not the average effect.
+    outcome_prediction_ : ndarray, shape (n,)
+        Out-of-fold m̂.
+    treatment_prediction_ : ndarray, shape (n,) or (n, L)
+        Out-of-fold ê, clipped: the chance of the second of two levels, of every one of more, or the mean.
+    outcome_residual_, treatment_residual_ : ndarray, shape (n,) and (n,) or (n, L - 1)
+        Ỹ and T̃.
+    scores_ : ndarray, shape (n,) or (n, L - 1)
+        Doubly robust scores Γ.
+    folds_ : ndarray of int, shape (n_repeats, n)
+        Fold of each row.
+    fold_report_, nuisance_selection_, selection_ : DataFrame
+        Sizes and survivors of folds; losses of the nuisance candidates; R-losses and weights of the effect candidates.
+    treatment_levels_ : ndarray, shape (L,), or None
+        Levels, the first being the reference.
+    clipped_share_ : float
+        Share of rows whose propensity was clipped.
+    graph_ : Graph
+        Graph of ``fit``.
+    positions_ : ndarray of int, shape (n,)
+        Node of each row.
+    exposure_radius_ : int
+        1 with ``exposure``, else 0: how far treatments act.
+    graph_fingerprint_ : str
+        Digest of the graph.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    TypeError, AlignmentError, GraphError, FoldError, IdentificationError, ValueError
+        Input that does not fit, each naming the argument, what was expected, what was got and what to do.
+
+    Warns
+    -----
+    OverlapWarning, LeakageWarning, GraphCoverageWarning
+        Propensities near 0 or 1; exposures among the covariates; covariates of neighbours missing.
+
+    References
+    ----------
+    Nie and Wager (2021), doi:10.1093/biomet/asaa076 (R-loss); Robinson (1988), doi:10.2307/1912705; Sairam, Girdhar
+    and Soni (2025), arXiv:2511.13018 (R-learning with graph-aware nuisances and final stage); Chernozhukov et al.
+    (2018), doi:10.1111/ectj.12097 (scores); Kojevnikov, Marmer and Song (2021), J. Econometrics 222:882-908 (errors).
+
+    Examples
+    --------
+    >>> from causalkit.datasets import make_graph_heterogeneity
+    >>> from causalkit.graph import Graph, GraphRLearner
+    >>> data = make_graph_heterogeneity(300, random_state=0)
+    >>> graph = Graph.from_scipy(data.adjacency)
+    >>> learner = GraphRLearner(final_model="linear", random_state=0)
+    >>> learner.fit(data.X, data.y, treatment=data.treatment, graph=graph,
+    ...             outcome_predictions=data.outcome_mean, treatment_predictions=data.propensity)
+    GraphRLearner(final_model='linear', random_state=0)
+    >>> bool(abs(float(learner.ate()) - 2) < 0.3), learner.effect_.shape
+    (True, (300,))
+    """
+
+    _not_saved = ("_features", "_nuisances")
+
+    def __init__(
+        self,
+        *,
+        outcome_model: Any = None,
+        treatment_model: Any = None,
+        final_model: Any = "auto",
+        encoder: Any = "sign",
+        hop_features: Any = None,
+        nuisance_features: str = "auto",
+        final_features: str = "auto",
+        treatment_type: str = "auto",
+        clip: float = 0.02,
+        score_clip: float = 0.05,
+        n_bags: int = 5,
+        buffer: Any = "auto",
+        cv: Any = 5,
+        n_repeats: int = 1,
+        n_jobs: int | None = None,
+        device: Any = "auto",
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.outcome_model = outcome_model
+        self.treatment_model = treatment_model
+        self.final_model = final_model
+        self.encoder = encoder
+        self.hop_features = hop_features
+        self.nuisance_features = nuisance_features
+        self.final_features = final_features
+        self.treatment_type = treatment_type
+        self.clip = clip
+        self.score_clip = score_clip
+        self.n_bags = n_bags
+        self.buffer = buffer
+        self.cv = cv
+        self.n_repeats = n_repeats
+        self.n_jobs = n_jobs
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------ fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        treatment: Any = None,
+        graph: Any = None,
+        nodes: Any = None,
+        exposure: Any = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+        outcome_predictions: Any = None,
+        treatment_predictions: Any = None,
+    ) -> GraphRLearner:
+        """Fit nuisances, residuals, the effect and its scores.
+
+        Parameters
+        ----------
+        X : array-like or frame, shape (n, p)
+            Covariates, settled before treatment. Those of other nodes come from ``graph.with_features``.
+        y : array-like, shape (n,)
+            Outcomes.
+        treatment : array-like, shape (n,)
+            Treatments: two or more levels, or numbers.
+        graph : Graph
+            The network.
+        nodes : array-like, shape (n,), optional
+            Node of each row; may be left out only where row i can be nothing but node i.
+        exposure : array-like, shape (n,) or (n, q), optional
+            Exposures to the treatments of others, such as ``exposure_mapping(graph, treatment)``: covariates that are
+            not passed along edges. The effect is then the direct effect at the observed exposure.
+        sample_weight : array-like, shape (n,), optional
+            Weights.
+        groups : array-like, shape (n,), optional
+            Clusters: they drive the folds and the standard errors.
+        outcome_predictions, treatment_predictions : array-like, shape (n,) or (n, L), optional
+            Known E[Y|X,G] and treatment probabilities (of the second level, or of all), as in an experiment.
+        """
+        with atomic_fit(self):
+            seed = root_seed(self.random_state)
+            rows = check_rows(
+                X,
+                y,
+                treatment=treatment,
+                treatment_type=self.treatment_type,
+                graph=graph,
+                nodes=nodes,
+                exposure=exposure,
+                sample_weight=sample_weight,
+                groups=groups,
+            )
+            check_integer(self.n_bags, "n_bags", low=1)
+            validate_data(self, X, reset=True, skip_check_array=True)
+            data, hop, scale = fit_features(X, rows.values, rows.graph, rows.nodes, self.hop_features, rows.exposure)
+            plan = FitPlan.checked(self, data, seed)
+            names = hop.get_feature_names_out().tolist()
+            nuisance = fit_nuisances(rows, data, names, plan, outcome_predictions, treatment_predictions)
+            radius = 0 if rows.exposure is None else 1
+            stage = fit_effects(rows, data, plan, nuisance, radius)
+            scores, variance = effect_scores(rows, data, plan, nuisance, stage.effect)
+            self.hop_features_, self._exposure_scale, self.exposure_radius_ = hop, scale, radius
+            self._store(rows, data, nuisance, scores, variance)
+            self._final, self._seed = stage, seed
+            self.effect_ = _squeezed(stage.effect)
+            self._store_tables(nuisance)
+        return self
+
+    def _store(
+        self, rows: NodeRows, data: NodeFeatures, nuisance: Residualised, scores: Array, variance: Array | None
+    ) -> None:
+        self.graph_, self.positions_, self.graph_fingerprint_ = rows.graph, rows.positions, rows.graph.fingerprint
+        whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
+        self._positions = None if whole else rows.positions
+        self._outcome, self._treatment, self._weight = rows.outcome, rows.treatment, rows.weight
+        self._groups = None if rows.groups is None else rows.groups.codes
+        self.treatment_levels_ = rows.treatment.levels
+        self._probabilities = nuisance.treatment.mean(axis=0)
+        self._clipped, self._variance = nuisance.clipped, None if variance is None else variance.mean(axis=0)
+        self.outcome_prediction_ = nuisance.outcome.mean(axis=0)
+        binary = rows.treatment.n_levels == 2
+        self.treatment_prediction_ = self._probabilities[:, 1] if binary else _squeezed(self._probabilities)
+        self.outcome_residual_ = nuisance.outcome_residual.mean(axis=0)
+        self.treatment_residual_ = _squeezed(nuisance.treatment_residual.mean(axis=0))
+        self.scores_ = _squeezed(scores.mean(axis=0))
+        weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
+        self._ate_by_repeat = np.einsum("rnk,n->rk", scores, weight) / rows.n_rows
+        constant = overall_constant(nuisance, rows)
+        self.effect_constant_ = float(constant[0]) if len(constant) == 1 else constant
+        self.clipped_share_ = float(nuisance.clipped.mean())
+        self.folds_ = nuisance.splits.folds
+        self._features, self._nuisances = data, nuisance.fits.models
+
+    def _store_tables(self, nuisance: Residualised) -> None:
+        import pandas as pd
+
+        self.fold_report_ = nuisance.splits.report
+        columns = ["target", "repeat", "fold", "learner", "features", "setting", "loss", "std_error", "selected"]
+        self.nuisance_selection_ = pd.DataFrame(nuisance.fits.selection, columns=columns)
+        self.selection_ = pd.DataFrame(self._final.table)
+
+    # ------------------------------------------------------------------ effects
+
+    def predict(self, X: Any, *, graph: Any = None, nodes: Any = None, exposure: Any = None) -> Array:
+        """Conditional effects of rows, new or old, on the graph of ``fit`` or on another one.
+
+        The mean over the models of all folds: for rows of ``fit`` they are not out-of-fold, use ``effect_`` there.
+
+        Parameters
+        ----------
+        X : array-like or frame, shape (m, p)
+            Covariates.
+        graph : Graph, optional
+            Their network; that of ``fit`` by default.
+        nodes : array-like, shape (m,), optional
+            Node of each row.
+        exposure : array-like, shape (m,) or (m, q), optional
+            Exposures, needed if ``fit`` had some.
+
+        Returns
+        -------
+        ndarray, shape (m,) or (m, L - 1)
+        """
+        return _squeezed(self._final.predict(self._new_rows(X, graph, nodes, exposure).sets))
+
+    def const_marginal_effect(
+        self, X: Any = None, *, graph: Any = None, nodes: Any = None, exposure: Any = None
+    ) -> Array:
+        """Effects of every level against the reference, or of one unit; ``effect_`` without X."""
+        check_is_fitted(self)
+        return self.effect_ if X is None else self.predict(X, graph=graph, nodes=nodes, exposure=exposure)
+
+    def effect(
+        self, X: Any = None, *, graph: Any = None, nodes: Any = None, exposure: Any = None, T0: Any = 0, T1: Any = 1
+    ) -> Array:
+        """Effect of going from T0 to T1, shape (m,).
+
+        Parameters
+        ----------
+        X, graph, nodes, exposure
+            As in :meth:`predict`; without X the rows of ``fit``, out-of-fold.
+        T0, T1 : scalar, default=0 and 1
+            Levels of the treatment (or their numbers, where 0 and 1 are no levels), or values of a continuous one.
+
+        Returns
+        -------
+        ndarray, shape (m,)
+        """
+        check_is_fitted(self)
+        contrast = self._contrast(T0, T1)
+        values = self.const_marginal_effect(X, graph=graph, nodes=nodes, exposure=exposure)
+        return np.asarray(values.reshape(len(values), -1) @ contrast)
+
+    def effect_interval(
+        self,
+        X: Any = None,
+        *,
+        graph: Any = None,
+        nodes: Any = None,
+        exposure: Any = None,
+        alpha: float = 0.05,
+        T0: Any = 0,
+        T1: Any = 1,
+        method: str = "auto",
+    ) -> EffectInterval:
+        """Limits for the effect of single nodes; read ``method`` and ``heuristic`` of the result.
+
+        A constant or linear final stage has an interval for the projection that it estimates. A final model with
+        intervals of its own, such as a causal forest of econml, keeps them. Anything else is refitted on 100 random
+        halves of clusters, which shows how much the effects move, without a promise to cover.
+
+        Parameters
+        ----------
+        X, graph, nodes, exposure, T0, T1
+            As in :meth:`effect`.
+        alpha : float, default=0.05
+            One minus the level.
+        method : {"auto", "sandwich", "model", "half_sample"}, default="auto"
+            See above.
+
+        Returns
+        -------
+        EffectInterval
+            Unpacks as lower, upper, shape (m,) each.
+        """
+        check_is_fitted(self)
+        check_confidence_level(1 - alpha if isinstance(alpha, int | float) else alpha)
+        contrast = self._contrast(T0, T1)
+        chosen = interval_method(self._final, method)
+        training = self._rows_of_fit("effect_interval").sets
+        columns = training if X is None else self._new_rows(X, graph, nodes, exposure).sets
+        if chosen == "model":
+            lower, upper = (contrast[0] * limit for limit in model_limits(self._final, columns, alpha))
+            return EffectInterval(np.minimum(lower, upper), np.maximum(lower, upper), chosen)
+        residuals = self._residuals()
+        center = self.effect(X, graph=graph, nodes=nodes, exposure=exposure, T0=T0, T1=T1)
+        if chosen == "sandwich":
+            error = sandwich_errors(
+                self._final,
+                training,
+                residuals,
+                columns,
+                contrast,
+                lambda values: self._network_covariance(values, "auto", "auto").cov,
+            )
+        else:
+            clusters = self._clusters()
+            error = half_sample_errors(
+                self._final,
+                training,
+                residuals,
+                np.arange(len(residuals.outcome)) if clusters is None else clusters,
+                columns,
+                contrast,
+                seed=self._seed,
+                device=self.device,
+                n_jobs=self.n_jobs,
+                verbose=self.verbose,
+            )
+        return EffectInterval(*normal_limits(center, error, alpha), chosen)
+
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        treatment: Any = None,
+        graph: Any = None,
+        nodes: Any = None,
+        exposure: Any = None,
+        sample_weight: Any = None,
+    ) -> float:
+        r"""R-score of other rows, :math:`1 - L(\hat\tau)/L(\hat c)`: above 0 if effects beat the constant.
+
+        Residuals come from the nuisance models of ``fit``, averaged over folds.
+
+        Parameters
+        ----------
+        X, y, treatment, graph, nodes, exposure, sample_weight
+            As in :meth:`fit`; the graph of ``fit`` by default.
+
+        Returns
+        -------
+        float
+        """
+        data = self._new_rows(X, graph, nodes, exposure)
+        n = len(data.values)
+        outcome = check_vector(y, "y", n_rows=n, like="X")
+        weight = check_sample_weight(sample_weight, n, like="X")
+        coded = self._treatment.coded_like(treatment, n)
+        models = getattr(self, "_nuisances", None)
+        if not models or set(models) != {"outcome", "treatment"}:
+            raise MethodNotApplicableError(
+                "score() needs the nuisance models of fit, which a saved file and a fit with known predictions do not "
+                "have: fit again, or use causalkit.selection.r_loss with residuals of your own."
+            )
+        m = _mean_prediction(models["outcome"], data)[:, 0]
+        e = _mean_prediction(models["treatment"], data)
+        residual = coded.residuals(np.clip(e, self.clip, 1 - self.clip) if coded.levels is not None else e)
+        loss, base = (
+            np.average((outcome - m - (residual * effect).sum(axis=1)) ** 2, weights=weight)
+            for effect in (self._final.predict(data.sets), np.atleast_1d(self.effect_constant_))
+        )
+        return float(1 - loss / base)
+
+    # ------------------------------------------------------------------ diagnostics
+
+    def overlap(self) -> pd.DataFrame:
+        """Extreme propensities, clipped share and effective sample size per arm, for all nodes and by degree decile.
+
+        Returns
+        -------
+        DataFrame
+            ``n``, ``outside_05``, ``outside_01``, ``clipped``, and ``n_<level>``, ``ess_<level>`` per arm.
+        """
+        check_is_fitted(self)
+        self._require_levels("overlap")
+        groups, names = degree_groups(self.graph_.degree[self.positions_])
+        codes = self._treatment.values.astype(np.intp)
+        return overlap_table(self._probabilities, codes, self._clipped, groups, names, self.treatment_levels_)
+
+    def balance(self, X: Any = None) -> pd.DataFrame:
+        """Differences between arms in own and neighbours' covariates, before and after weighting by 1/ê.
+
+        Parameters
+        ----------
+        X : array-like or frame, shape (n, q), optional
+            Other covariates of the same rows; those of ``fit`` without.
+
+        Returns
+        -------
+        DataFrame
+            Standardised mean differences; correlations with T and T̃ for a continuous treatment.
+        """
+        check_is_fitted(self)
+        data = self._rows_of_fit("balance") if X is None else None
+        values = data.values if data is not None else check_features(X)[0]
+        names = (
+            list(self.hop_features_.get_feature_names_out())[: values.shape[1]] if X is None else check_features(X)[1]
+        )
+        full = np.zeros((self.graph_.n_nodes, values.shape[1]))
+        full[self.positions_] = values - values.mean(axis=0)
+        neighbours = (self.graph_.adjacency("mean") @ full)[self.positions_]
+        columns = np.hstack([values, neighbours])
+        labels = [*map(str, names), *(f"neighbours' {name}" for name in names)]
+        if self._treatment.levels is None:
+            return correlation_table(columns, labels, self._treatment.values, self.treatment_residual_)
+        codes = self._treatment.values.astype(np.intp)
+        return balance_table(columns, labels, codes, self._probabilities, self.treatment_levels_, self._weight)
+
+    def residual_dependence(self) -> pd.DataFrame:
+        """What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
+
+        Returns
+        -------
+        DataFrame
+            Rows ``outcome`` and ``treatment`` (per level). The second test is the one that finds confounders of the
+            neighbourhood that the nuisances have missed; Moran's I hardly moves with them.
+        """
+        check_is_fitted(self)
+        data = self._rows_of_fit("residual_dependence")
+        residual = self.treatment_residual_.reshape(len(self.positions_), -1)
+        named = {"outcome": self.outcome_residual_}
+        for number, column in enumerate(residual.T, start=1):
+            named[_residual_name(self.treatment_levels_, number)] = column
+        names = [str(name) for name in self.hop_features_.get_feature_names_out()]
+        adjacency = self.graph_.skeleton()
+        part = adjacency if self._positions is None else adjacency[self.positions_][:, self.positions_]
+        return residual_table(named, part, data.sets.columns[:, : len(names)], names)
+
+    def diagnostics(self) -> pd.DataFrame:
+        """The numbers to look at before believing the others, one per row, with what is good.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``value`` and ``reading``.
+        """
+        import pandas as pd
+
+        check_is_fitted(self)
+        spread = self._ate_by_repeat.std(axis=0, ddof=1).max() if len(self._ate_by_repeat) > 1 else np.nan
+        best = self.selection_["r_score"].max()
+        rows = {
+            "clipped share": (self.clipped_share_, "above .05 overlap is thin"),
+            "smallest training share": (float(self.fold_report_["train_share"].min()), "1 without a buffer"),
+            "best held-out R-score": (float(best), "0 is a constant effect"),
+            "weight of the constant": (self._constant_weight(), "1 if no heterogeneity was found"),
+            "ATE spread over repeats": (float(spread), "large against the standard error: raise n_repeats"),
+        }
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "reading"])
+
+    def summary(self) -> GraphSummary:
+        """Average effects, how they were made, and the assumptions that they rest on."""
+        check_is_fitted(self)
+        return summarise_rlearner(self)
+
+    # ------------------------------------------------------------------ steps
+
+    def _constant_weight(self) -> float:
+        constant = self.selection_["candidate"] == "constant"
+        return float(self.selection_.loc[constant, "weight"].sum())
+
+    def _require_levels(self, what: str) -> None:
+        if self._treatment.levels is None:
+            raise MethodNotApplicableError(
+                f"{what}() compares arms, but the treatment is continuous: look at treatment_residual_ instead."
+            )
+
+    def _contrast(self, T0: Any, T1: Any) -> Array:
+        return self._treatment.contrast(T0, T1)
+
+    def _residuals(self) -> Residuals:
+        treatment = self.treatment_residual_.reshape(len(self.positions_), -1)
+        unit = 1.0 if self._treatment.levels is not None else float(np.sqrt(np.mean(treatment**2)))
+        return Residuals(self.outcome_residual_, treatment, self._weight, self._groups, unit)
+
+    def _rows_of_fit(self, what: str) -> NodeFeatures:
+        data: NodeFeatures | None = getattr(self, "_features", None)
+        if data is None:
+            raise MethodNotApplicableError(
+                f"{what}() needs the covariates of fit, which a saved file does not hold: fit again, or call it "
+                "before saving."
+            )
+        return data
+
+    def _new_rows(self, X: Any, graph: Any, nodes: Any, exposure: Any) -> NodeFeatures:
+        check_is_fitted(self)
+        used = self.graph_ if graph is None else check_graph(graph)
+        values, _ = check_features(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        positions = row_positions(X, used, nodes)
+        scale = self._exposure_scale
+        given = None
+        if scale is not None:
+            if exposure is None:
+                raise ValueError(
+                    "exposure is missing: fit had exposures, and the effect depends on them. Pass exposure= with one "
+                    "row per row of X."
+                )
+            given = check_exposure(exposure, len(values))
+            if given.shape[1] != len(scale.center):
+                raise ValueError(f"exposure has {given.shape[1]} columns, expected {len(scale.center)} as in fit.")
+        elif exposure is not None:
+            raise ValueError("exposure was given, but fit had none: fit again with exposure=, or leave it out.")
+        return new_features(X, values, used, used.nodes[positions], self.hop_features_, given, scale)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "effect_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+def _squeezed(values: Array) -> Array:
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _residual_name(levels: NDArray[Any] | None, number: int) -> str:
+    return "treatment" if levels is None or len(levels) == 2 else f"treatment {levels[number]}"
+
+
+def _mean_prediction(models: list[list[FittedNuisance]], data: NodeFeatures) -> Array:
+    return np.asarray(np.mean([m.predict(data, slice(None)) for repeat in models for m in repeat], axis=0))

@@ -1,0 +1,328 @@
+"""The steps of a GraphRLearner fit: nuisances, residuals, final stage, scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.exceptions import IdentificationError
+from causalkit.graph.final_models import Residuals, best_constant, given_kind
+from causalkit.graph.final_stage import FinalStage, final_candidates, fit_final_stage
+from causalkit.graph.identification import (
+    check_determined,
+    check_residual_variance,
+    warn_of_leaks,
+    warn_of_overlap,
+)
+from causalkit.graph.inputs import NodeRows, probability_predictions
+from causalkit.graph.neighbourhoods import NodeFeatures, chosen_sets
+from causalkit.graph.nuisances import (
+    GraphNuisance,
+    NuisanceFits,
+    crossfit_nuisances,
+    has_torch,
+    known_predictions,
+)
+from causalkit.graph.pool import PoolOptions, PoolTarget
+from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores
+from causalkit.graph.splits import GraphSplits, make_splits
+from causalkit.inference import network_covariance
+from causalkit.validation import check_choice, check_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "FitPlan",
+    "Residualised",
+    "effect_scores",
+    "fit_effects",
+    "fit_nuisances",
+    "network_standard_error",
+    "overall_constant",
+]
+
+Array = NDArray[np.float64]
+
+_ENCODERS = ("sign", "sage", "gcn", "gat", "gin")
+_LEAST_VARIANCE = 0.01  # of the mean: floor of Var(T|X) in the scores of a continuous treatment
+
+
+@dataclass(frozen=True, eq=False)
+class FitPlan:
+    """Checked parameters of a learner.
+
+    Attributes
+    ----------
+    outcome_model, treatment_model, final_model, encoder
+        As given.
+    nuisance_sets, final_sets : tuple of str
+        Feature sets.
+    clip, score_clip : float
+        Smallest propensities.
+    cv, n_repeats, buffer, n_jobs, device, verbose
+        As given.
+    seed : int
+        Key of all draws.
+    """
+
+    outcome_model: Any
+    treatment_model: Any
+    final_model: Any
+    encoder: Any
+    nuisance_sets: tuple[str, ...]
+    final_sets: tuple[str, ...]
+    clip: float
+    score_clip: float
+    cv: Any
+    n_repeats: Any
+    buffer: Any
+    n_jobs: int | None
+    device: Any
+    n_bags: int
+    verbose: int
+    seed: int
+
+    @classmethod
+    def checked(cls, learner: Any, data: NodeFeatures, seed: int) -> FitPlan:
+        """Check the parameters of a learner."""
+        encoder = learner.encoder
+        if isinstance(encoder, str):
+            check_choice(encoder, "encoder", _ENCODERS)
+        if not isinstance(learner.final_model, str):
+            given_kind(learner.final_model)
+        return cls(
+            learner.outcome_model,
+            learner.treatment_model,
+            learner.final_model,
+            encoder,
+            chosen_sets(data.sets, learner.nuisance_features, "nuisance_features", nested=True),
+            chosen_sets(data.sets, learner.final_features, "final_features", nested=False),
+            _share(learner.clip, "clip"),
+            _share(learner.score_clip, "score_clip"),
+            learner.cv,
+            learner.n_repeats,
+            learner.buffer,
+            learner.n_jobs,
+            learner.device,
+            learner.n_bags,
+            learner.verbose,
+            seed,
+        )
+
+    def pool_options(self) -> PoolOptions:
+        """Candidates of the nuisance pool."""
+        encoders = None
+        if not isinstance(self.encoder, str) or self.encoder != "sign":
+            from causalkit.graph.encoders import GNNClassifier, GNNRegressor
+
+            encoders = (
+                GNNRegressor(encoder=self.encoder, device=self.device),
+                GNNClassifier(encoder=self.encoder, device=self.device),
+            )
+        return PoolOptions(self.nuisance_sets, has_torch(), self.device, encoders)
+
+
+def _share(value: Any, name: str) -> float:
+    ok = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or not 0 <= value < 0.5:
+        raise ValueError(f"{name} must be a probability of at least 0, below .5; got {value!r}.")
+    return float(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Residualised:
+    """Predictions and residuals of every repeat.
+
+    Attributes
+    ----------
+    splits : GraphSplits
+        Folds.
+    fits : NuisanceFits
+        Models; empty for known predictions.
+    outcome : ndarray, shape (r, n)
+        m.
+    treatment : ndarray, shape (r, n, max(L, 1))
+        e, clipped; E[T|X] if continuous.
+    clipped : ndarray of bool, shape (n,)
+        Rows whose propensity was moved in the first repeat.
+    outcome_residual : ndarray, shape (r, n)
+        Ỹ.
+    treatment_residual : ndarray, shape (r, n, k)
+        T̃.
+    """
+
+    splits: GraphSplits
+    fits: NuisanceFits
+    outcome: Array
+    treatment: Array
+    clipped: NDArray[np.bool_]
+    outcome_residual: Array
+    treatment_residual: Array
+
+    def residuals(self, rows: NodeRows) -> list[Residuals]:
+        """What the final stage learns from, one per repeat."""
+        groups = None if rows.groups is None else rows.groups.codes
+        found = []
+        for outcome, treatment in zip(self.outcome_residual, self.treatment_residual, strict=True):
+            unit = 1.0 if rows.treatment.levels is not None else float(np.sqrt(np.mean(treatment**2)))
+            found.append(Residuals(outcome, treatment, rows.weight, groups, unit))
+        return found
+
+
+def fit_nuisances(
+    rows: NodeRows, data: NodeFeatures, names: Any, plan: FitPlan, outcome_predictions: Any, treatment_predictions: Any
+) -> Residualised:
+    """Split, cross-fit what is not known, clip, and take residuals.
+
+    Raises
+    ------
+    IdentificationError
+        The treatment is a function of the features.
+    FoldError, ValueError
+        Folds or predictions that do not fit.
+
+    Warns
+    -----
+    LeakageWarning, OverlapWarning
+        Columns of neighbours that are the own treatment; propensities near 0 or 1.
+    """
+    check_determined(data.sets, rows.treatment)
+    warn_of_leaks(data.sets, rows.treatment, names)
+    splits = make_splits(rows, plan.cv, n_repeats=plan.n_repeats, buffer=plan.buffer, seed=plan.seed)
+    groups = None if rows.groups is None else rows.groups.codes
+    largest = plan.nuisance_sets[-1]
+    options = plan.pool_options()
+    known: dict[str, Array] = {}
+    nuisances = []
+    if outcome_predictions is None:
+        target = PoolTarget(rows.outcome, 0, rows.weight, groups)
+        nuisances.append(GraphNuisance("outcome", target, plan.outcome_model, options, largest))
+    else:
+        values = check_vector(outcome_predictions, "outcome_predictions", n_rows=rows.n_rows, like="X")
+        known["outcome"] = known_predictions(values[:, None], len(splits.splits))
+    if treatment_predictions is None:
+        target = PoolTarget(rows.treatment.values, rows.treatment.n_levels, rows.weight, groups)
+        nuisances.append(GraphNuisance("treatment", target, plan.treatment_model, options, largest))
+    else:
+        given = probability_predictions(treatment_predictions, rows.treatment)
+        known["treatment"] = known_predictions(given, len(splits.splits))
+    fits = NuisanceFits({}, {})
+    if nuisances:
+        fits = crossfit_nuisances(nuisances, data, splits, seed=plan.seed, n_jobs=plan.n_jobs, verbose=plan.verbose)
+    outcome = (known | fits.predictions)["outcome"][:, :, 0]
+    return _residualised(rows, data, plan, splits, fits, outcome, (known | fits.predictions)["treatment"])
+
+
+def _residualised(
+    rows: NodeRows,
+    data: NodeFeatures,
+    plan: FitPlan,
+    splits: GraphSplits,
+    fits: NuisanceFits,
+    outcome: Array,
+    treatment: Array,
+) -> Residualised:
+    check_residual_variance(rows.treatment.residuals(treatment[0]), rows.treatment, data.sets)
+    clipped = np.zeros(rows.n_rows, dtype=bool)
+    if rows.treatment.levels is not None:
+        pairs = [clip_probabilities(part, plan.clip) for part in treatment]
+        treatment, clipped = np.array([part for part, _ in pairs]), pairs[0][1]
+        codes = rows.treatment.values.astype(np.intp)
+        warn_of_overlap(treatment[0], codes, clipped, rows.graph.degree[rows.positions])
+    residual = np.array([rows.treatment.residuals(part) for part in treatment])
+    return Residualised(splits, fits, outcome, treatment, clipped, rows.outcome - outcome, residual)
+
+
+def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Array], float]:
+    """Standard error of the mean of centred values, by clusters or along the network."""
+    whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
+
+    def standard_error(values: Array) -> float:
+        found = network_covariance(
+            values,
+            rows.graph.distances,
+            positions=None if whole else rows.positions,
+            groups=None if rows.groups is None else rows.groups.codes,
+            exposure_radius=exposure_radius,
+        )
+        return float(found.std_error[0])
+
+    return standard_error
+
+
+def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, radius: int) -> FinalStage:
+    """Out-of-fold effects and the models of the final stage."""
+    candidates = final_candidates(
+        plan.final_model,
+        plan.final_sets,
+        n_rows=rows.n_rows,
+        n_effects=rows.treatment.n_effects,
+        neural=has_torch(),
+    )
+    return fit_final_stage(
+        candidates,
+        data.sets,
+        nuisance.residuals(rows),
+        nuisance.splits,
+        standard_error=network_standard_error(rows, radius),
+        seed=plan.seed,
+        device=plan.device,
+        n_jobs=plan.n_jobs,
+        verbose=plan.verbose,
+    )
+
+
+def effect_scores(
+    rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, effect: Array
+) -> tuple[Array, Array | None]:
+    """Doubly robust scores of every repeat, shape (r, n, k), and Var(T|X) of a continuous treatment, shape (r, n)."""
+    coded = rows.treatment
+    if coded.levels is not None:
+        codes = coded.values.astype(np.intp)
+        found = [
+            doubly_robust_scores(rows.outcome, codes, m, clip_probabilities(e, plan.score_clip)[0], effect)
+            for m, e in zip(nuisance.outcome, nuisance.treatment, strict=True)
+        ]
+        return np.array(found), None
+    variance = _treatment_variance(rows, data, plan, nuisance)
+    scores = [
+        continuous_scores(y, t[:, 0], v, effect[:, 0])[:, None]
+        for y, t, v in zip(nuisance.outcome_residual, nuisance.treatment_residual, variance, strict=True)
+    ]
+    return np.array(scores), variance
+
+
+def _treatment_variance(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:
+    """Cross-fitted regression of T̃² on the covariates, floored at one percent of its mean."""
+    groups = None if rows.groups is None else rows.groups.codes
+    variance = np.empty_like(nuisance.outcome)
+    for repeat, residual in enumerate(nuisance.treatment_residual):
+        squares = residual[:, 0] ** 2
+        target = PoolTarget(squares, 0, rows.weight, groups)
+        options = PoolOptions(plan.nuisance_sets, neural=False)
+        splits = nuisance.splits
+        part = GraphSplits([splits.splits[repeat]], splits.folds[repeat : repeat + 1], splits.report)
+        fits = crossfit_nuisances(
+            [GraphNuisance("treatment variance", target, None, options, plan.nuisance_sets[-1])],
+            data,
+            part,
+            seed=plan.seed + repeat,
+            n_jobs=plan.n_jobs,
+            verbose=plan.verbose,
+        )
+        floor = _LEAST_VARIANCE * float(squares.mean())
+        variance[repeat] = np.maximum(fits.predictions["treatment variance"][0, :, 0], floor)
+    return variance
+
+
+def overall_constant(nuisance: Residualised, rows: NodeRows) -> Array:
+    """ΣT̃Ỹ/ΣT̃², averaged over repeats."""
+    constants = [best_constant(found) for found in nuisance.residuals(rows)]
+    if not np.isfinite(constants).all():
+        raise IdentificationError("the treatment residuals have no variation: there is no effect to learn.")
+    return np.asarray(np.mean(constants, axis=0))
