@@ -89,6 +89,19 @@ class ExposureMoments:
     names: tuple[str, ...]
     reach: int
 
+    def rows(self, rows: NDArray[np.intp]) -> ExposureMoments:
+        """The same for some nodes."""
+        return ExposureMoments(
+            self.values[rows],
+            self.mean[rows],
+            self.covariance[rows],
+            self.unit[rows],
+            self.full[rows],
+            self.none[rows],
+            self.names,
+            self.reach,
+        )
+
 
 def resolve_exposures(graph: Graph, exposure: Any) -> list[Exposure]:
     """Check what a user asked for: one exposure, or a list of them.

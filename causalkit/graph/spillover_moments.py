@@ -313,8 +313,9 @@ def average_scores(
     r"""Average of a'β over nodes, the treated, the untreated, or with overlap weights.
 
     With s = a'Γ and b = a'β: mean of s; treated :math:`\sum(es + (T - e)b)/\sum T`; control
-    :math:`\sum((1 - e)s - (T - e)b)/\sum(1 - T)`; overlap :math:`\sum e(1-e)s/\sum e(1-e)`. With a single treatment
-    these are the usual doubly robust averages.
+    :math:`\sum((1 - e)s - (T - e)b)/\sum(1 - T)`; overlap, with v = e(1 - e),
+    :math:`\sum\{vs + ((T - e)^2 - v)b\}/\sum(T - e)^2`, whose weights carry the correction for an estimated e. For the
+    treatment alone these are the usual doubly robust averages; the last is :math:`\sum\tilde T\tilde Y/\sum\tilde T^2`.
 
     Parameters
     ----------
@@ -339,7 +340,7 @@ def average_scores(
         "all": (s, np.ones(len(s))),
         "treated": (propensity * s + (treatment - propensity) * b, treatment),
         "control": ((1.0 - propensity) * s - (treatment - propensity) * b, 1.0 - treatment),
-        "overlap": (v * s, v),
+        "overlap": (v * s + ((treatment - propensity) ** 2 - v) * b, (treatment - propensity) ** 2),
     }[target]
     w = np.ones(len(s)) if sample_weight is None else sample_weight
     w = w if include is None else np.where(include, w, 0.0)

@@ -287,13 +287,12 @@ def test_averages_against_the_usual_doubly_robust_ones() -> None:
     beta = np.column_stack([tau, np.zeros(n)])
     a = effect_weights("direct", None, found.full, found.none)
     scores = np.column_stack([tau + (t - e) / (e * (1 - e)) * (y - m - (t - e) * tau), rng.normal(size=n)])
-    v = e * (1 - e)
     aipw = mu1 - mu0 + t * (y - mu1) / e - (1 - t) * (y - mu0) / (1 - e)
     expected = {
         "all": aipw.mean(),
         "treated": (t * (y - mu0) - (1 - t) * e / (1 - e) * (y - mu0)).sum() / t.sum(),
         "control": ((1 - e) / e * t * (y - mu1) - (1 - t) * (y - mu1)).sum() / (1 - t).sum(),
-        "overlap": (v * aipw).sum() / v.sum(),
+        "overlap": ((t - e) * (y - m)).sum() / ((t - e) ** 2).sum(),
     }
     for target, value in expected.items():
         found_average = average_scores(scores, beta, a, t, e, target=target)

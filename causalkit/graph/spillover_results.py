@@ -1,0 +1,388 @@
+"""What a fitted learner of spillovers says: averages with intervals, overlap, tests, diagnostics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from causalkit.exceptions import IdentificationError, MethodNotApplicableError
+from causalkit.graph.diagnostics import overlap_table, residual_table
+from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
+from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
+from causalkit.graph.spillover_moments import average_scores, require_variation
+from causalkit.graph.spillover_reports import ASSUMPTIONS, exposure_cells
+from causalkit.graph.spillover_training import TrainingState, cross_fitted_outcome
+from causalkit.graph.summaries import GraphSummary
+from causalkit.inference import InferenceResult, NetworkCovariance, network_clusters, network_covariance
+from causalkit.selection import calibration_test
+from causalkit.validation import check_choice, check_matrix, check_vector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SpilloverResults"]
+
+Array = NDArray[np.float64]
+
+_TARGETS = ("all", "treated", "control", "overlap")
+
+
+class SpilloverResults:
+    """Results of :class:`SpilloverRLearner`; everything here reads what ``fit`` stored."""
+
+    if TYPE_CHECKING:
+        interaction: Any
+        final_model: Any
+        effect_: Array
+        effect_names_: tuple[str, ...]
+        exposure_names_: tuple[str, ...]
+        coef_: Array
+        covariance_: Array
+        scores_: Array
+        exposure_: Array
+        exposure_mean_: Array
+        exposure_variance_: Array
+        exposure_residual_: Array
+        outcome_residual_: Array
+        treatment_prediction_: Array
+        treatment_residual_: Array
+        clipped_share_: float
+        exposure_radius_: int
+        fold_report_: Any
+        selection_: Any
+        treatment_levels_: Any
+        _positions: Any
+        _training: Any
+        folds_: NDArray[np.intp]
+        graph_: Any
+        positions_: NDArray[np.intp]
+        report_: Any
+        _source: ExposureSource
+        _influence: Array
+        _residuals: Array
+        _repeat_sd: Array
+        _clipped: NDArray[np.bool_]
+        _treatment: Array
+        _weight: Array | None
+        _groups: NDArray[np.intp] | None
+        _columns: Any
+
+        def _weights_of(self, effect: str, at: Any, source: Any, n: int, *, of_fit: bool) -> Array: ...
+
+    # ------------------------------------------------------------------ averages
+
+    def ate(
+        self,
+        effect: Any = "direct",
+        *,
+        at: Any = None,
+        target: str = "all",
+        dependence: str = "auto",
+        bandwidth: Any = "auto",
+    ) -> InferenceResult:
+        r"""Average effects with standard errors that allow for dependence along the network.
+
+        Averages are means of a'Γ, a being the vector with effect = a'β. With ``final_model="constant"`` effects are
+        taken to be constant, and the average is that of :math:`a'\hat\beta`, which is more precise. Nodes that no
+        treatment can reach count for the direct and the total effect, not for a spillover.
+
+        Parameters
+        ----------
+        effect : {"direct", "spillover", "spillover_<exposure>", "total"} or a list of these, default="direct"
+            Several give one result with their joint covariance.
+        at : float or array-like, optional
+            With interaction: exposure for "direct" (number, or one per node), own treatment for a spillover. By
+            default their expectation given covariates.
+        target : {"all", "treated", "control", "overlap"}, default="all"
+            Whom to average over; "overlap" weights by e(1 - e).
+        dependence, bandwidth
+            As in :func:`causalkit.inference.network_covariance`.
+
+        Returns
+        -------
+        InferenceResult
+        """
+        check_is_fitted(self)
+        check_choice(target, "target", _TARGETS)
+        effects = list(effect) if isinstance(effect, list | tuple) else [effect]
+        found = [self._average(name, at, target) for name in effects]
+        covariance = self._dependent(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
+        return covariance.to_result(
+            np.array([value for value, _ in found]),
+            effects,
+            n_obs=len(self.effect_),
+            sample=getattr(self, "_sample", None),
+        )
+
+    def _average(self, effect: str, at: Any, target: str) -> tuple[float, Array]:
+        kind = self._effect_kind(effect)
+        n = len(self.effect_)
+        a = self._weights_of(kind, at, self._source, n, of_fit=True)
+        include = None
+        if kind.startswith("spillover"):
+            include = self._reached()[:, int(kind.removeprefix("spillover"))]
+        options: dict[str, Any] = {"target": target, "sample_weight": self._weight, "include": include}
+        constant = isinstance(self.final_model, str) and self.final_model == "constant"
+        if not constant:
+            found = average_scores(
+                self.scores_, self.effect_, a, self._treatment, self.treatment_prediction_, **options
+            )
+            return found.estimate, found.influence
+        # The mean of a over the target: with a known β the scores are a'β themselves.
+        mean = [
+            average_scores(column, column, np.ones((n, 1)), self._treatment, self.treatment_prediction_, **options)
+            for column in (a[:, [j]] for j in range(a.shape[1]))
+        ]
+        weights = np.array([one.estimate for one in mean])
+        return float(weights @ self.coef_), self._influence @ weights
+
+    def _effect_kind(self, effect: Any) -> str:
+        names = ["direct", "total", "spillover"]
+        if len(self.exposure_names_) > 1:
+            names = ["direct", "total", *(f"spillover_{name}" for name in self.exposure_names_)]
+        check_choice(effect, "effect", tuple(names))
+        if effect in ("direct", "total"):
+            return str(effect)
+        return "spillover0" if effect == "spillover" else f"spillover{names.index(effect) - 2}"
+
+    def _exposure_number(self, exposure: Any) -> int:
+        check_choice(exposure, "exposure", (*range(len(self.exposure_names_)), *self.exposure_names_))
+        return exposure if isinstance(exposure, int) else self.exposure_names_.index(exposure)
+
+    def _level(self, effect: str, at: Any, n: int, *, of_fit: bool) -> Array:
+        """Exposure g of a direct effect, shape (n, J), or treatment t of a spillover, shape (n,)."""
+        direct = effect == "direct"
+        count = len(self.exposure_names_)
+        if at is None:
+            if not of_fit:
+                raise ValueError(
+                    f"at is missing: with interaction the {'direct effect' if direct else 'spillover'} depends on "
+                    f"{'the exposure' if direct else 'own treatment'}, whose expectation is known at the rows of the "
+                    "fit only. Pass at=."
+                )
+            return self.exposure_mean_.reshape(n, count) if direct else self.treatment_prediction_
+        if np.ndim(at) == 0:
+            value = check_vector([at], "at")[0]
+            return np.full((n, count) if direct else n, value)
+        if not direct:
+            return check_vector(at, "at", n_rows=n, like="X")
+        levels, _ = check_matrix(at, "at", n_rows=n, like="X")
+        if levels.shape[1] != count:
+            raise ValueError(f"at has {levels.shape[1]} columns, expected one for each of the {count} exposures.")
+        return levels
+
+    def _reached(self) -> NDArray[np.bool_]:
+        """Whether any treatment can reach a node, per exposure, shape (n, J)."""
+        return self.exposure_variance_.reshape(len(self.effect_), -1) > 0
+
+    def _dependent(
+        self, influence: Array, dependence: str = "auto", bandwidth: Any = "auto", reach: int = 0
+    ) -> NetworkCovariance:
+        groups = self._groups
+        if dependence == "cluster" and groups is None:
+            groups = network_clusters(self.graph_.distances).codes[self.positions_]
+        return network_covariance(
+            influence,
+            self.graph_.distances,
+            positions=self._positions,
+            groups=groups if dependence in ("auto", "cluster") else None,
+            dependence=dependence,
+            bandwidth=bandwidth,
+            exposure_radius=max(reach, self.exposure_radius_),
+        )
+
+    # ------------------------------------------------------------------ checks
+
+    def overlap(self) -> pd.DataFrame:
+        """Propensities and exposures where they leave something to compare: all nodes, and by exposure cell.
+
+        Returns
+        -------
+        DataFrame
+            One row per cell of the first exposure: ``n``, ``outside_05``, ``outside_01``, ``clipped``, ``n_<level>``
+            and ``ess_<level>`` per arm, and ``exposure_variance``, the variance of the exposure given covariates over
+            its variance among all nodes.
+        """
+        check_is_fitted(self)
+        n = len(self.effect_)
+        exposure, variance = self.exposure_.reshape(n, -1)[:, 0], self.exposure_variance_.reshape(n, -1)[:, 0]
+        cells, labels = exposure_cells(exposure, self._reached()[:, 0])
+        e = self.treatment_prediction_
+        table = overlap_table(
+            np.column_stack([1 - e, e]),
+            self._treatment.astype(np.intp),
+            self._clipped,
+            cells,
+            labels,
+            self.treatment_levels_,
+        )
+        inside = [np.ones(n, dtype=bool), *(cells == k for k in range(len(labels)))]
+        table["exposure_variance"] = [float(variance[rows].mean() / exposure.var()) for rows in inside]
+        return table
+
+    def two_hop_test(self, *, dependence: str = "auto", bandwidth: Any = "auto") -> pd.DataFrame:
+        """Whether treatments two steps away matter beside the exposure.
+
+        The share of treated nodes at exactly two steps joins the constant-effect fit as a further exposure; its
+        coefficient is 0 if the mapping is right.
+
+        Returns
+        -------
+        DataFrame
+            One row per coefficient, ``two_hop_share`` last: estimate, std_error, statistic, pvalue, lower, upper.
+
+        Raises
+        ------
+        ValueError
+            The rows do not cover the nodes at two steps, or the share is an exposure already.
+        IdentificationError
+            No node has others at exactly two steps.
+        """
+        check_is_fitted(self)
+        if "two_hop_share" in self.exposure_names_:
+            raise ValueError("two_hop_share is an exposure of this fit already: read its coefficient in coef_.")
+        source = mapped_source(self.graph_, self.positions_, "two_hop_share")
+        found = source.moments(self._treatment, self.treatment_prediction_, 0)
+        columns = np.hstack([self._residuals, found.values - found.mean])
+        names = (*self.effect_names_, "two_hop_share")
+        moment = columns.T @ columns / len(columns)
+        raw = np.append(np.diag(moment)[:-1], found.values.var())
+        if not found.unit.any():
+            raise IdentificationError("no node has others at exactly two steps: there is nothing to test.")
+        require_variation(moment, names, raw)
+        repeat = SpilloverRepeat(self.outcome_residual_, self.treatment_prediction_, columns, found)
+        fit = constant_fit([repeat], self._weight)
+        covariance = self._dependent(fit.influence, dependence, bandwidth, reach=2)
+        table = covariance.to_result(fit.coef, names, n_obs=len(columns)).summary()
+        table.attrs["dependence"] = covariance.dependence
+        return table
+
+    def negative_control(self, y_placebo: Any, *, dependence: str = "auto", bandwidth: Any = "auto") -> InferenceResult:
+        """Constant effects on an outcome that the treatments cannot have moved, such as one measured before them.
+
+        The outcome model is fitted anew, with the same folds and propensities. Effects that differ from 0 point to
+        confounding, such as friends who resemble one another.
+
+        Parameters
+        ----------
+        y_placebo : array-like, shape (n,)
+            The outcome, one value per row of the fit.
+        dependence, bandwidth
+            As in :meth:`ate`.
+
+        Returns
+        -------
+        InferenceResult
+            One estimate per column of ``effect_``.
+
+        Raises
+        ------
+        MethodNotApplicableError
+            The learner was loaded from a file, which does not hold the rows of the fit.
+        """
+        check_is_fitted(self)
+        outcome = check_vector(y_placebo, "y_placebo", n_rows=len(self.effect_), like="the fit")
+        state = self._state("negative_control")
+        predictions = cross_fitted_outcome(state, outcome)
+        repeats = [
+            SpilloverRepeat(outcome - prediction, one.propensity, one.columns, one.moments)
+            for prediction, one in zip(predictions, state.repeats, strict=True)
+        ]
+        fit = constant_fit(repeats, self._weight)
+        covariance = self._dependent(fit.influence, dependence, bandwidth)
+        return covariance.to_result(fit.coef, self.effect_names_, n_obs=len(outcome))
+
+    def calibration(self, *, bandwidth: Any = "auto") -> pd.DataFrame:
+        """Whether the effects are right on average, and whether their differences are real.
+
+        See :func:`causalkit.selection.calibration_test`; the effects of all columns are added up.
+        """
+        check_is_fitted(self)
+        return calibration_test(
+            self.effect_,
+            self.outcome_residual_,
+            self._residuals,
+            folds=self.folds_[0],
+            sample_weight=self._weight,
+            adjacency=self.graph_.distances,
+            positions=self._positions,
+            groups=self._groups,
+            bandwidth=bandwidth,
+            exposure_radius=self.exposure_radius_,
+        )
+
+    def residual_dependence(self) -> pd.DataFrame:
+        r"""What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
+
+        The outcome's residual is taken less the constant effects, :math:`\tilde Y - R'\hat\beta`: a spillover makes neighbours'
+        outcomes alike, and is no sign of confounding.
+
+        Returns
+        -------
+        DataFrame
+            Rows ``outcome`` and ``treatment``; ``moran_i``, ``moran_pvalue``, ``largest``, ``column``, ``pvalue``.
+        """
+        check_is_fitted(self)
+        state = self._state("residual_dependence")
+        named = {
+            "outcome": self.outcome_residual_ - self._residuals @ self.coef_,
+            "treatment": self.treatment_residual_,
+        }
+        adjacency = self.graph_.skeleton()
+        part = adjacency if self._positions is None else adjacency[self.positions_][:, self.positions_]
+        return residual_table(named, part, state.data.sets.columns, self._columns.names)
+
+    def diagnostics(self) -> pd.DataFrame:
+        """The numbers to look at before believing the others, one per row, with what is good.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``value`` and ``reading``.
+        """
+        import pandas as pd
+
+        check_is_fitted(self)
+        rows: dict[str, tuple[float, str]] = {
+            "clipped share": (self.clipped_share_, "above .05 overlap is thin"),
+            "smallest training share": (float(self.fold_report_["train_share"].min()), "1 without a buffer"),
+            "best held-out R-score": (float(self.selection_["r_score"].max()), "0 is a constant effect"),
+            "isolates": (float(self.report_["isolates"].iloc[0]), "they count for the direct effect only"),
+        }
+        for found in self.report_.itertuples():
+            rows[f"residual variance, {found.exposure}"] = (float(found.residual_variance), "near 0: nothing to learn")
+        for name, spread in zip(self.effect_names_, self._repeat_sd, strict=True):
+            shown = spread if len(self.folds_) > 1 else np.nan
+            rows[f"spread over repeats, {name}"] = (float(shown), "large against the standard error: raise n_repeats")
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "reading"])
+
+    def summary(self) -> GraphSummary:
+        """Average effects, how they were made, and the assumptions that they rest on."""
+        check_is_fitted(self)
+        spills = ["spillover"] if len(self.exposure_names_) == 1 else [f"spillover_{n}" for n in self.exposure_names_]
+        effects = ["direct", *spills, *(["total"] if self._source.mappings is not None else [])]
+        result = self.ate(effects)
+        used = self.selection_[self.selection_["weight"] > 0]
+        reached = ", ".join(f"{row.exposure}: {row.without_exposure}" for row in self.report_.itertuples())
+        notes = (
+            f"SpilloverRLearner: {len(self.effect_)} rows of a graph with {self.graph_.n_nodes} nodes and "
+            f"{self.graph_.n_edges} edges; exposure {', '.join(self.exposure_names_)}",
+            f"final stage: {', '.join(f'{row.candidate} ({row.weight:.2f})' for row in used.itertuples())}",
+            f"dependence: {result.dependence}",
+            f"propensities clipped: {self.clipped_share_:.1%}; rows that no treatment can reach: {reached}",
+            "The intervals are for a wider population of such nodes on this network; for the average over exactly "
+            "these nodes they are a little wide.",
+        )
+        return GraphSummary(result.summary(), ASSUMPTIONS, notes)
+
+    def _state(self, what: str) -> TrainingState:
+        state: TrainingState | None = getattr(self, "_training", None)
+        if state is None:
+            raise MethodNotApplicableError(
+                f"{what}() needs the rows of fit, which a saved file does not hold: fit again, or call it before "
+                "saving."
+            )
+        return state
