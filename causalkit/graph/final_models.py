@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from causalkit._crossfit_tasks import seeded_clone
-from causalkit.graph.pool_learners import ridge_path
+from causalkit.graph.pool_learners import coarsened, ridge_path
 from causalkit.trees import FittedTrees
 
 __all__ = [
@@ -213,7 +213,8 @@ def fit_effect_model(kind: Any, columns: Float, residuals: Residuals, *, seed: i
         return GivenModel(np.zeros_like(constant), model)
     model = _tree_model(kind, seed) if isinstance(kind, str) else seeded_clone(kind, seed)
     kept, pseudo, weight = _pseudo_outcomes(residuals, constant)
-    model.fit(columns[kept], pseudo, sample_weight=weight)
+    seen = coarsened(columns[kept]) if kind == "boosting" else columns[kept]
+    model.fit(seen, pseudo, sample_weight=weight)
     return TreeEffect(constant, FittedTrees(model)) if isinstance(kind, str) else GivenModel(constant, model)
 
 
