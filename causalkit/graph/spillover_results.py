@@ -317,8 +317,8 @@ class SpilloverResults:
     def residual_dependence(self) -> pd.DataFrame:
         r"""What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
 
-        The outcome's residual is taken less the constant effects, :math:`\tilde Y - R'\hat\beta`: a spillover makes neighbours'
-        outcomes alike, and is no sign of confounding.
+        The outcome's residual is taken less the constant effects, :math:`\tilde Y - R'\hat\beta`: a spillover makes
+        outcomes of neighbours alike, and is no sign of confounding.
 
         Returns
         -------
