@@ -140,7 +140,7 @@ class GNNMixin:
         values, _ = check_features(X)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
-        positions = row_positions(X, graph, nodes)
+        positions = row_positions(X, graph, nodes, n_rows=len(values))
         weight = check_sample_weight(sample_weight, len(values), like="X")
         weight = np.ones(len(values)) if weight is None else weight / weight.mean()
         if int((weight > 0).sum()) < 2:
@@ -345,7 +345,7 @@ class GNNMixin:
             if hasattr(self, "network_"):
                 return [self.network_.predict(columns)], True
             return self._network_outputs(len(columns), partial(_without_edges, columns)), False
-        covered = covered_graph(values, row_positions(X, used, nodes), used)
+        covered = covered_graph(values, row_positions(X, used, nodes, n_rows=len(values)), used)
         _warn_of_coverage(covered, used)
         make_data = partial(self._data, covered, self.encoder_)
         return self._network_outputs(len(covered.values), make_data), False

@@ -204,16 +204,24 @@ def _layer_wise(module: Any, data: EncoderData, x: Any) -> Any:
 
 
 def network_outputs(module: Any, data: EncoderData) -> Array:
-    """Outputs of a trained network at the rows, shape (n, k)."""
+    """Outputs of a trained network at the rows, shape (n, k).
+
+    In double precision where memory is no matter, so that the outputs of a node depend on its neighbourhood alone;
+    sums in single precision depend on how many rows are computed together.
+    """
     torch = import_torch()
     neural = import_neural()
-    module = module.to(data.device).eval()
+    double = not data.is_large and data.kind != "module"
+    precision = torch.float64 if double else torch.float32
+    module = module.to(device=data.device, dtype=precision).eval()
     with torch.no_grad():
-        x = torch.as_tensor(data.x, device=data.device)
+        x = torch.as_tensor(data.x, device=data.device, dtype=precision)
         if data.is_large:
             out = _layer_wise(module, data, x)
         else:
-            operator = neural.make_operator(data.matrix, data.device, attention=data.kind == "gat", transposed=False)
+            operator = neural.make_operator(
+                data.matrix, data.device, attention=data.kind == "gat", transposed=False, double=double
+            )
             out = _call(module, data.kind, x, operator)
         result: Array = out[torch.as_tensor(data.rows, device=data.device)].double().cpu().numpy()
     return result

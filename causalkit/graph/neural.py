@@ -56,15 +56,15 @@ class Operator:
     n_sources: int
 
 
-def csr_tensor(matrix: Any, device: Any) -> Any:
-    """scipy CSR matrix as a ``torch.sparse_csr`` tensor, float32 with int32 indices."""
+def csr_tensor(matrix: Any, device: Any, *, double: bool = False) -> Any:
+    """scipy CSR matrix as a ``torch.sparse_csr`` tensor with int32 indices, in single precision unless said."""
     with warnings.catch_warnings():
         # torch announces at the first such tensor of a process that the layout may still change.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             torch.as_tensor(np.array(matrix.indptr, dtype=np.int32), device=device),
             torch.as_tensor(np.array(matrix.indices, dtype=np.int32), device=device),
-            torch.as_tensor(np.array(matrix.data, dtype=np.float32), device=device),
+            torch.as_tensor(np.array(matrix.data, dtype=np.float64 if double else np.float32), device=device),
             size=matrix.shape,
             device=device,
             check_invariants=False,
@@ -72,7 +72,13 @@ def csr_tensor(matrix: Any, device: Any) -> Any:
 
 
 def make_operator(
-    matrix: Any, device: Any, *, symmetric: bool = False, attention: bool = False, transposed: bool = True
+    matrix: Any,
+    device: Any,
+    *,
+    symmetric: bool = False,
+    attention: bool = False,
+    transposed: bool = True,
+    double: bool = False,
 ) -> Operator:
     """Put a scipy CSR matrix on a device, with its transposed matrix.
 
@@ -88,6 +94,8 @@ def make_operator(
         Whether edges one by one are needed instead.
     transposed : bool, default=True
         Whether the transposed matrix is needed: for gradients it is.
+    double : bool, default=False
+        Whether entries are float64 instead of float32.
 
     Returns
     -------
@@ -97,8 +105,9 @@ def make_operator(
         targets = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         edges = torch.as_tensor(np.stack([matrix.indices.astype(np.int64), targets]), device=device)
         return Operator(None, edges, *matrix.shape)
-    tensor = csr_tensor(matrix, device)
-    tensor.transposed = tensor if symmetric or not transposed else csr_tensor(matrix.T.tocsr(), device)
+    tensor = csr_tensor(matrix, device, double=double)
+    own = symmetric or not transposed
+    tensor.transposed = tensor if own else csr_tensor(matrix.T.tocsr(), device, double=double)
     return Operator(tensor, None, *matrix.shape)
 
 

@@ -20,7 +20,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
-from causalkit.graph import Graph, HopFeatures
+from causalkit.graph import GNNClassifier, GNNRegressor, Graph, HopFeatures, SpilloverRLearner
 from causalkit.rewards import RewardDeconfounder
 
 
@@ -326,3 +326,63 @@ class HopFeaturesAdapter(HopFeatures):
         """Columns of rows in a network of their own."""
         X = _as_table(X)
         return super().transform(X, **self._network(X))
+
+
+class GNNRegressorAdapter(GNNRegressor):
+    """A regressor on the network that is made for hop features."""
+
+    _network = HopFeaturesAdapter._network
+
+    def fit(self, X: Any, y: Any, *, graph: Any = None, nodes: Any = None, sample_weight: Any = None) -> Any:
+        """Fit on the network that is made."""
+        X = _as_table(X)
+        return super().fit(X, y, **self._network(X), sample_weight=sample_weight)
+
+    def predict(self, X: Any, *, graph: Any = None, nodes: Any = None) -> Any:
+        """Predict for rows in a network of their own."""
+        X = _as_table(X)
+        return super().predict(X, **self._network(X))
+
+
+class GNNClassifierAdapter(GNNClassifier):
+    """A classifier on the network that is made for hop features."""
+
+    _network = HopFeaturesAdapter._network
+
+    def fit(self, X: Any, y: Any, *, graph: Any = None, nodes: Any = None, sample_weight: Any = None) -> Any:
+        """Fit on the network that is made."""
+        X = _as_table(X)
+        return super().fit(X, y, **self._network(X), sample_weight=sample_weight)
+
+    def predict_proba(self, X: Any, *, graph: Any = None, nodes: Any = None) -> Any:
+        """Predict for rows in a network of their own."""
+        X = _as_table(X)
+        return super().predict_proba(X, **self._network(X))
+
+
+class SpilloverRLearnerAdapter(SpilloverRLearner):
+    """A learner on the network that is made for hop features, with treatments and exposures that alternate over rows."""
+
+    _network = HopFeaturesAdapter._network
+
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit with what is made of the rows."""
+        X = _as_table(X)
+        order = np.arange(X.shape[0] if len(X.shape) else 1)
+        return super().fit(
+            X,
+            y,
+            treatment=order % 2,
+            **self._network(X),
+            exposure_values=(order // 2) % 3 - 1.0,
+            exposure_mean=0.0 * order,
+            exposure_variance=0.0 * order + 2 / 3,
+            treatment_predictions=0.0 * order + 0.5,
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+
+    def predict(self, X: Any, *, graph: Any = None, nodes: Any = None) -> Any:
+        """Effects of rows in a network of their own."""
+        X = _as_table(X)
+        return super().predict(X, **self._network(X))
