@@ -44,7 +44,8 @@ MODULES = [
         "causalkit.graph",
         "Graphs",
         "Units that are nodes of a network: graphs with ids, features of neighbourhoods, networks that pass messages, "
-        "folds that respect edges, exposure to the treatments of others and contrasts of network experiments.",
+        "folds that respect edges, effects of own and of neighbours' treatments, exposure mappings and contrasts of "
+        "network experiments.",
     ),
     (
         "causalkit.selection",

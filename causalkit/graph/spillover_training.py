@@ -106,6 +106,10 @@ def train_spillover(
         Key of all draws.
     """
     interaction = _check_options(learner)
+    if rows_given["y"] is None:
+        raise ValueError(
+            "SpilloverRLearner requires y to be passed, but the target y is None: pass the outcome of every row."
+        )
     rows = check_rows(**rows_given, treatment_type=learner.treatment_type)
     _require_two_levels(rows)
     source = exposure_source(rows, learner.exposure, *exposures)

@@ -361,7 +361,7 @@ class GNNClassifierAdapter(GNNClassifier):
 
 
 class SpilloverRLearnerAdapter(SpilloverRLearner):
-    """A learner on the network that is made for hop features, with treatments and exposures that alternate over rows."""
+    """A learner on the network that is made for hop features; treatments and exposures alternate over rows."""
 
     _network = HopFeaturesAdapter._network
 
