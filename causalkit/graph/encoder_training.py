@@ -311,12 +311,12 @@ class _Step:
     def __call__(self, options: TrainingOptions) -> Bag:
         torch = import_torch()
         device = self.problem.data.device
-        validation = torch.as_tensor(self.validation)
+        validation = torch.as_tensor(self.validation, device="cpu")
         with _foreign_draws(self.problem.data, self.seed, self.bag):
             module = self.make(torch_generator(self.seed, _START_KEY, self.bag)).to(device)
             record = train_module(
                 module,
-                torch.as_tensor(self.training),
+                torch.as_tensor(self.training, device="cpu"),
                 self.problem.batch_loss,
                 options,
                 seed=derived_seed(self.seed, _STEP_KEY, self.bag),

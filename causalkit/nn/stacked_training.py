@@ -159,7 +159,9 @@ class _Training:
         device = self.data.X.device
         n_training = self.training_rows.shape[1]
         orders = [
-            torch.randperm(n_training, generator=torch_generator(self.seed, _ORDER_KEY, bag.number, number))
+            torch.randperm(
+                n_training, generator=torch_generator(self.seed, _ORDER_KEY, bag.number, number), device="cpu"
+            )
             for bag in self.active
         ]
         shuffled = self.training_rows.gather(1, torch.stack(orders).to(device))
