@@ -215,7 +215,9 @@ def seeded_clone(estimator: Any, seed: int) -> Any:
             drawn = int(rng.integers(2**31 - 1))
             if not isinstance(value, int | np.integer):
                 seeds[name] = drawn
-    return model.set_params(**seeds)
+    if seeds:
+        model.set_params(**seeds)
+    return model  # not what set_params returns: that of FrozenEstimator returns nothing
 
 
 def weight_argument(model: Any, weight: Array) -> dict[str, Array]:

@@ -45,7 +45,7 @@ class NodeFeatures:
     values : ndarray of float64, shape (n, p)
         Own covariates, for models that pass messages themselves.
     graph : Graph
-        Carries the covariates of nodes that are not among the rows.
+        Carries the covariates of all nodes that have some.
     nodes : Index, shape (n,)
         Node of each row.
     """
@@ -110,9 +110,9 @@ def _joined(
         extra = np.arange(columns.shape[1], columns.shape[1] + exposure.shape[1])
         columns = np.hstack([columns, scale.columns(exposure)])
         sets = {name: np.concatenate([part, extra]) for name, part in sets.items()}
-    full = graph if len(values) == graph.n_nodes and graph.features is None else graph.with_features(values, nodes)
-    if graph.features is not None and len(values) < graph.n_nodes:
-        full = graph  # covariates of the other nodes are in the graph already
+    # A model of one fold gets that fold's rows: covariates of its neighbours in other folds come from the graph.
+    others_known = graph.features is not None and len(values) < graph.n_nodes
+    full = graph if others_known else graph.with_features(values, nodes)
     return NodeFeatures(FeatureSets(columns, sets), values, full, nodes)
 
 

@@ -12,6 +12,7 @@ from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import delayed
 
 from causalkit._crossfit_tasks import NamedFailure, seeded_clone, task_seed, weight_argument
@@ -189,8 +190,9 @@ def _fit_given(nuisance: GraphNuisance, data: NodeFeatures, train: Rows, seed: i
 
 
 def takes_graph(model: Any) -> bool:
-    """Whether ``fit`` has an argument ``graph``."""
-    return "graph" in inspect.signature(model.fit).parameters
+    """Whether ``fit`` has an argument ``graph``; a frozen model is looked at itself."""
+    inner = model.estimator if isinstance(model, FrozenEstimator) else model
+    return "graph" in inspect.signature(inner.fit).parameters
 
 
 def _inputs(data: NodeFeatures, rows: Any, features: str | None) -> tuple[Any, dict[str, Any]]:
