@@ -228,8 +228,10 @@ class EffectMapDisplay:
         for panel, (name, _) in zip(self.axes_, drawn, strict=True):
             panel.set_aspect("equal")
             panel.set_axis_off()
-            panel.set_title(self._title(name), loc="left", fontsize="medium")
-        self.axes_[0].text(0, -0.02, self.note, transform=self.axes_[0].transAxes, fontsize="small", va="top")
+            # Words stand inside: a layout of axes of fixed aspect leaves no room around them.
+            panel.margins(x=0.02, y=0.09)
+            panel.set_title(self._title(name), loc="left", fontsize="medium", y=1, pad=-12)
+        self.axes_[0].text(0, 0, self.note, transform=self.axes_[0].transAxes, fontsize="small", va="bottom")
         return self
 
     def _check_sizes(self) -> None:
@@ -244,12 +246,14 @@ class EffectMapDisplay:
             )
 
     def _title(self, name: str) -> str:
-        values = self.effect if name == "estimate" else self.truth
-        words = f"{name}: mean {np.nanmean(values):.3g}, SD {np.nanstd(values):.3g}"  # type: ignore[arg-type]
-        if name == "truth" or self.truth is None or np.nanstd(self.effect) == 0 or np.nanstd(self.truth) == 0:
-            return words
-        both = np.isfinite(self.effect) & np.isfinite(self.truth)
-        return f"{words}; correlation with the truth {np.corrcoef(self.effect[both], self.truth[both])[0, 1]:.2f}"
+        values = np.asarray(self.effect if name == "estimate" else self.truth)
+        words = f"{name}: mean {np.nanmean(values):.3g}, SD {np.nanstd(values):.3g}"
+        if name == "estimate" and self.truth is not None:
+            both = np.isfinite(self.effect) & np.isfinite(self.truth)
+            first, second = self.effect[both], self.truth[both]
+            if first.std() > 0 and second.std() > 0:
+                words += f"; correlation with the truth {np.corrcoef(first, second)[0, 1]:.2f}"
+        return words.replace("-", "−")
 
     def _draw_nodes(self, panel: Any, values: Array) -> Any:
         from matplotlib.collections import LineCollection
