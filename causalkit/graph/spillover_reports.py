@@ -82,7 +82,7 @@ def exposure_cells(exposure: Array, reached: NDArray[np.bool_]) -> tuple[Codes, 
     return cells, labels
 
 
-def exposure_report(degree: Array, columns: Array, moments: ExposureMoments) -> pd.DataFrame:
+def exposure_report(isolates: NDArray[np.bool_], columns: Array, moments: ExposureMoments) -> pd.DataFrame:
     """One row per exposure: rows, isolates, nodes that no treatment can reach, mean, residual variance."""
     import pandas as pd
 
@@ -91,7 +91,7 @@ def exposure_report(degree: Array, columns: Array, moments: ExposureMoments) -> 
         {
             "exposure": name,
             "rows": len(columns),
-            "isolates": int((degree == 0).sum()),
+            "isolates": int(isolates.sum()),
             "without_exposure": int((~reached[:, j]).sum()),
             "mean": float(moments.values[:, j].mean()),
             "residual_variance": float((columns[:, 1 + j] ** 2).mean()),

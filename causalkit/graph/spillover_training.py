@@ -136,7 +136,7 @@ def train_spillover(
         "effect_constant_": constant.coef.copy(),
         "scores_": mean_scores(repeats, effect, interaction=interaction, score_clip=plan.score_clip),
         "selection_": _frame(final.table),
-        "report_": exposure_report(rows.graph.degree[rows.positions], repeats[0].columns, repeats[0].moments),
+        "report_": exposure_report(rows.graph.degree[rows.positions] == 0, repeats[0].columns, repeats[0].moments),
         "_influence": constant.influence,
         "_repeat_sd": constant.spread,
         "_final": final,
