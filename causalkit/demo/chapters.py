@@ -1,6 +1,6 @@
 """The chapters of the demo, in order. A family joins by its line here."""
 
-from causalkit.demo import augmentation, composition, debiasing, rewards
+from causalkit.demo import augmentation, composition, debiasing, graph, rewards
 from causalkit.demo.content import Chapter
 
 __all__ = ["CHAPTERS"]
@@ -10,4 +10,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     composition.CHAPTER,
     augmentation.CHAPTER,
     rewards.CHAPTER,
+    graph.CHAPTER,
 )  # fmt: skip

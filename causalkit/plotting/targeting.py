@@ -89,8 +89,9 @@ class TOCDisplay:
         """
         if not (hasattr(estimator, "toc") and hasattr(estimator, "effect_")):
             raise ValueError(
-                f"TOCDisplay needs a fitted learner of causalkit.graph with toc(); got "
-                f"{type(estimator).__name__}. Call fit first, or pass a curve of causalkit.selection.toc to TOCDisplay.from_result."
+                "TOCDisplay needs a fitted learner of causalkit.graph with toc(); got "
+                f"{type(estimator).__name__}. Call fit first, or pass a curve of causalkit.selection.toc to "
+                "TOCDisplay.from_result."
             )
         name = "out-of-fold effect" if priorities is None else "priority"
         return cls.from_result({name: estimator.toc(priorities)}, joint=joint, ax=ax)
