@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from causalkit._crossfit_tasks import seeded_clone
+from causalkit.graph.pool import Messages
 from causalkit.graph.pool_learners import coarsened, ridge_path
 from causalkit.trees import FittedTrees
 
@@ -39,7 +40,6 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 _INNER_FOLDS = 5
 _BLOCK_ROWS = 65_536
 _SMALLEST_RESIDUAL = 1e-3  # below it a pseudo-outcome is a ratio of noise
-_BAGS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +153,8 @@ class GivenModel:
 
     def predict(self, columns: Any) -> Array:
         """Effects, shape (n, k)."""
-        found = np.asarray(self.model.predict(columns), dtype=np.float64)
+        inputs, extra = given_inputs(columns)
+        found = np.asarray(self.model.predict(inputs, **extra), dtype=np.float64)
         return self.constant + found.reshape(len(columns), len(self.constant))
 
 
@@ -173,27 +174,35 @@ def given_kind(model: Any) -> str:
         return "weights"
     raise TypeError(
         f"final_model: {type(model).__name__} cannot be fitted on residuals. Its fit must take (X, T, y), as "
-        "forests of "
-        "econml.grf do, or (X, y, sample_weight=...), as most regressors of scikit-learn do; got "
+        "forests of econml.grf do, or (X, y, sample_weight=...), as most regressors of scikit-learn do; got "
         f"fit({', '.join(names)})."
     )
 
 
-def fit_effect_model(kind: Any, columns: Float, residuals: Residuals, *, seed: int, device: Any = "auto") -> Any:
+def given_inputs(columns: Any) -> tuple[Any, dict[str, Any]]:
+    """Features and keyword arguments of a model of the user's: the graph goes with those that take it."""
+    return (columns.values, columns.extra) if isinstance(columns, Messages) else (columns, {})
+
+
+def fit_effect_model(
+    kind: Any, columns: Any, residuals: Residuals, *, seed: int, device: Any = "auto", n_bags: int = 5
+) -> Any:
     """Fit one kind of effect model.
 
     Parameters
     ----------
     kind : {"constant", "linear", "forest", "boosting", "neural"} or estimator
         What to fit.
-    columns : ndarray of float32, shape (n, c)
-        Standardised covariates.
+    columns : ndarray of float32, shape (n, c), or Messages
+        Standardised covariates, or what a model that passes messages gets.
     residuals : Residuals
         Of the same rows.
     seed : int
         Key of all draws.
     device : str
         Where a network trains.
+    n_bags : int
+        Networks of a neural model.
 
     Returns
     -------
@@ -205,7 +214,7 @@ def fit_effect_model(kind: Any, columns: Float, residuals: Residuals, *, seed: i
     if kind == "linear":
         return _fit_linear(columns, residuals, seed)
     if kind == "neural":
-        return _fit_neural(columns, residuals, constant, seed, device)
+        return _fit_neural(columns, residuals, constant, seed, device, n_bags)
     if not isinstance(kind, str) and given_kind(kind) == "treatment":
         model = seeded_clone(kind, seed)
         given = {} if residuals.weight is None else {"sample_weight": residuals.weight}
@@ -213,8 +222,8 @@ def fit_effect_model(kind: Any, columns: Float, residuals: Residuals, *, seed: i
         return GivenModel(np.zeros_like(constant), model)
     model = _tree_model(kind, seed) if isinstance(kind, str) else seeded_clone(kind, seed)
     kept, pseudo, weight = _pseudo_outcomes(residuals, constant)
-    seen = coarsened(columns[kept]) if kind == "boosting" else columns[kept]
-    model.fit(seen, pseudo, sample_weight=weight)
+    seen, extra = given_inputs(columns[kept])
+    model.fit(coarsened(seen) if kind == "boosting" else seen, pseudo, sample_weight=weight, **extra)
     return TreeEffect(constant, FittedTrees(model)) if isinstance(kind, str) else GivenModel(constant, model)
 
 
@@ -246,13 +255,13 @@ def _tree_model(kind: str, seed: int) -> Any:
     )
 
 
-def _fit_neural(columns: Float, residuals: Residuals, constant: Array, seed: int, device: Any) -> NeuralEffect:
+def _fit_neural(columns: Float, residuals: Residuals, constant: Array, seed: int, device: Any, n_bags: int) -> Any:
     from causalkit.graph.pool_networks import training_length
     from causalkit.nn.stacked import fit_stacked_mlp
 
     scale = float(np.sqrt(np.average((residuals.outcome) ** 2, weights=residuals.weight)))
     scale = scale if scale > 0 else 1.0
-    length = training_length(len(columns), _BAGS)
+    length = training_length(len(columns), n_bags)
     network = fit_stacked_mlp(
         columns,
         (residuals.outcome - residuals.treatment @ constant) / scale,
@@ -262,6 +271,7 @@ def _fit_neural(columns: Float, residuals: Residuals, constant: Array, seed: int
         seed=seed,
         device=device,
         n_bags=length.n_bags,
+        batch_size=length.batch_size,
         max_epochs=length.max_epochs,
         patience=length.patience,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import parallel_config
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import delayed
 
 from causalkit._crossfit_tasks import NamedFailure, task_seed
 from causalkit.crossfit import run_tasks
 from causalkit.graph.final_models import Residuals, fit_effect_model
-from causalkit.graph.pool import FeatureSets
+from causalkit.graph.nuisances import takes_graph
+from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
 from causalkit.selection.stacking import r_stacking
 from causalkit.threads import SingleThreadedBlas
 
@@ -49,6 +52,17 @@ class FinalCandidate:
     label: str
     kind: Any
     features: str
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How tasks run: key of the draws, where networks train and how many, workers, progress."""
+
+    seed: int
+    device: Any
+    n_bags: int
+    n_jobs: int | None
+    verbose: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +101,11 @@ class FinalStage:
 
 
 def final_candidates(
-    final_model: Any, sets: tuple[str, ...], *, n_rows: int, n_effects: int, neural: bool
+    final_model: Any, sets: tuple[str, ...], *, n_rows: int, n_effects: int, neural: bool, encoder: Any = None
 ) -> list[FinalCandidate]:
-    """Candidates that an option stands for; the constant is the first of a pool, and alone in no other.
+    """Candidates that an option stands for, the constant first in the pool.
+
+    ``encoder`` is a message-passing regressor that joins the pool, by pseudo-outcomes, where there is one effect.
 
     Raises
     ------
@@ -99,7 +115,8 @@ def final_candidates(
     names = ("constant", "linear", "forest", "boosting", "neural")
     trees = ("forest", "boosting")
     if not isinstance(final_model, str):
-        return [FinalCandidate(type(final_model).__name__, final_model, sets[-1])]
+        features = MESSAGES if takes_graph(final_model) else sets[-1]
+        return [FinalCandidate(type(final_model).__name__, final_model, features)]
     if final_model not in ("auto", *names):
         raise ValueError(
             f"final_model must be one of 'auto', {', '.join(map(repr, names))} or an estimator; got {final_model!r}."
@@ -120,6 +137,8 @@ def final_candidates(
         )
         if not left_out:
             found += [FinalCandidate(name, name, features) for features in sets]
+    if encoder is not None and n_effects == 1:
+        found.append(FinalCandidate(encoder_label(encoder.encoder), encoder, MESSAGES))
     return found
 
 
@@ -141,6 +160,7 @@ def fit_final_stage(
     device: Any,
     n_jobs: int | None,
     verbose: int,
+    n_bags: int = 5,
 ) -> FinalStage:
     """Fit, compare and weight the candidates.
 
@@ -162,13 +182,14 @@ def fit_final_stage(
         Standard error of the mean of a centred array of shape (n,), given dependence along the network.
     seed : int
         Key of all draws.
-    device, n_jobs, verbose
+    device, n_jobs, verbose, n_bags
         As in the learners.
     """
     n = splits.folds.shape[1]
+    run = _Run(seed, device, n_bags, n_jobs, verbose)
     if len(candidates) > 1 and n > LARGE:
-        return _fit_large(candidates, features, residuals, splits, standard_error, seed, device, n_jobs, verbose)
-    effects, models = _out_of_fold(candidates, features, residuals, splits, seed, device, n_jobs, verbose)
+        return _fit_large(candidates, features, residuals, splits, standard_error, run)
+    effects, models = _out_of_fold(candidates, features, residuals, splits, run)
     weights, table = _weights(candidates, effects, residuals, standard_error)
     effect = np.tensordot(weights, effects.mean(axis=1), axes=1)
     kept = [found if weight > 0 else [] for weight, found in zip(weights, models, strict=True)]
@@ -181,17 +202,15 @@ def _fit_large(
     residuals: list[Residuals],
     splits: GraphSplits,
     standard_error: Callable[[Array], float],
-    seed: int,
-    device: Any,
-    n_jobs: int | None,
-    verbose: int,
+    run: _Run,
 ) -> FinalStage:
     """Compare on a sample of the rows, and fit those with weight on all of them."""
     n = splits.folds.shape[1]
-    sample = np.sort(np.random.default_rng(seed).choice(n, _SELECTION_ROWS, replace=False))
-    part = FeatureSets(features.columns[sample], features.sets)
+    sample = np.sort(np.random.default_rng(run.seed).choice(n, _SELECTION_ROWS, replace=False))
+    messages = None if features.messages is None else features.messages[sample]
+    part = FeatureSets(features.columns[sample], features.sets, messages)
     few = [found.rows(sample) for found in residuals]
-    effects, _ = _out_of_fold(candidates, part, few, _sampled(splits, sample), seed, device, n_jobs, verbose)
+    effects, _ = _out_of_fold(candidates, part, few, _sampled(splits, sample), run)
 
     def of_sample(values: Array) -> float:
         # A sample of few nodes has hardly any neighbours in it: its rows are as good as independent.
@@ -202,7 +221,7 @@ def _fit_large(
     weights /= weights.sum()
     used = [j for j in range(len(candidates)) if weights[j] > 0]
     chosen = [candidates[j] for j in used]
-    found, fitted = _out_of_fold(chosen, features, residuals, splits, seed, device, n_jobs, verbose)
+    found, fitted = _out_of_fold(chosen, features, residuals, splits, run)
     models: list[list[Any]] = [[] for _ in candidates]
     for j, group in zip(used, fitted, strict=True):
         models[j] = group
@@ -228,10 +247,7 @@ def _out_of_fold(
     features: FeatureSets,
     residuals: list[Residuals],
     splits: GraphSplits,
-    seed: int,
-    device: Any,
-    n_jobs: int | None,
-    verbose: int,
+    run: _Run,
 ) -> tuple[Array, list[list[Any]]]:
     """Effects (C, r, n, k) of every candidate at rows that it was not fitted on, and the models."""
     jobs = [
@@ -242,11 +258,11 @@ def _out_of_fold(
     ]
     outputs = run_tasks(
         [
-            delayed(_fit_one)(candidates[number], features, residuals[repeat], train, test, repeat, fold, seed, device)
+            delayed(_fit_one)(candidates[number], features, residuals[repeat], train, test, repeat, fold, run)
             for number, repeat, fold, train, test in jobs
         ],
-        n_jobs=n_jobs,
-        verbose=verbose,
+        n_jobs=run.n_jobs,
+        verbose=run.verbose,
         label="final stage",
     )
     repeats, n = splits.folds.shape
@@ -266,14 +282,18 @@ def _fit_one(
     test: Rows,
     repeat: int,
     fold: int,
-    root: int,
-    device: Any,
+    run: _Run,
 ) -> tuple[Any, Array]:
-    seed = task_seed(root, repeat, fold, f"{candidate.label} {candidate.features}")
+    seed = task_seed(run.seed, repeat, fold, f"{candidate.label} {candidate.features}")
     place = f"the final model ({candidate.label}) in repeat {repeat}, fold {fold}"
     with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
         columns = candidate_columns(features, train, candidate)
-        model = fit_effect_model(candidate.kind, columns, residuals.rows(train), seed=seed, device=device)
+        part = residuals.rows(train)
+        try:
+            model = fit_effect_model(candidate.kind, columns, part, seed=seed, device=run.device, n_bags=run.n_bags)
+        except FloatingPointError as error:  # a network diverged, at a third of the rate too
+            warnings.warn(f"{place} is a constant instead: {error}", ConvergenceWarning, stacklevel=2)
+            model = fit_effect_model("constant", columns, part, seed=seed)
         effect = model.predict(candidate_columns(features, test, candidate))
         if not np.isfinite(effect).all():
             raise ValueError("it predicts NaN or infinity")

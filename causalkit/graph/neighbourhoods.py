@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from causalkit.graph.graph import Graph
 from causalkit.graph.hops import HopFeatures
-from causalkit.graph.pool import FeatureSets
+from causalkit.graph.pool import FeatureSets, Messages
 from causalkit.validation import check_choice
 
 __all__ = ["ExposureScale", "NodeFeatures", "chosen_sets", "fit_features", "new_features"]
@@ -113,7 +113,7 @@ def _joined(
     # A model of one fold gets that fold's rows: covariates of its neighbours in other folds come from the graph.
     others_known = graph.features is not None and len(values) < graph.n_nodes
     full = graph if others_known else graph.with_features(values, nodes)
-    return NodeFeatures(FeatureSets(columns, sets), values, full, nodes)
+    return NodeFeatures(FeatureSets(columns, sets, Messages(values, full, nodes)), values, full, nodes)
 
 
 def _nested_sets(hop: HopFeatures, n_features: int) -> dict[str, NDArray[np.intp]]:

@@ -18,7 +18,15 @@ from sklearn.utils.parallel import delayed
 from causalkit._crossfit_tasks import NamedFailure, seeded_clone, task_seed, weight_argument
 from causalkit.crossfit import run_tasks
 from causalkit.graph.neighbourhoods import NodeFeatures
-from causalkit.graph.pool import PoolChoice, PoolOptions, PoolTarget, fit_pool
+from causalkit.graph.pool import (
+    LARGE,
+    PoolChoice,
+    PoolDecision,
+    PoolOptions,
+    PoolTarget,
+    choose_from_pool,
+    fit_pool,
+)
 from causalkit.threads import SingleThreadedBlas
 
 if TYPE_CHECKING:
@@ -122,7 +130,12 @@ def crossfit_nuisances(
     n_jobs: int | None,
     verbose: int,
 ) -> NuisanceFits:
-    """Fit every nuisance on every training part, one joblib task per (repeat, fold, nuisance)."""
+    """Fit every nuisance on every training part, one joblib task per (repeat, fold, nuisance).
+
+    Above 10⁵ rows the pool decides once per repeat, on a sample of all rows: the choice among its candidates, though no
+    fit, has then seen held-out rows.
+    """
+    decisions = _decide_once(nuisances, data, splits, seed, n_jobs, verbose)
     jobs = [
         (nuisance, repeat, fold, train, test)
         for repeat, repeat_splits in enumerate(splits.splits)
@@ -131,7 +144,7 @@ def crossfit_nuisances(
     ]
     outputs = run_tasks(
         [
-            delayed(_fit_one)(nuisance, data, train, test, repeat, fold, seed)
+            delayed(_fit_one)(nuisance, data, train, test, repeat, fold, seed, decisions.get((nuisance.name, repeat)))
             for nuisance, repeat, fold, train, test in jobs
         ],
         n_jobs=n_jobs,
@@ -145,24 +158,56 @@ def crossfit_nuisances(
             fits.predictions[nuisance.name] = np.empty((*shape, output.shape[1]))
         fits.predictions[nuisance.name][repeat, test] = output
         fits.models[nuisance.name][repeat].append(fitted)
-        if isinstance(fitted.model, PoolChoice):
-            place = {"target": nuisance.name, "repeat": repeat, "fold": fold}
+        if isinstance(fitted.model, PoolChoice) and (not decisions or len(fits.models[nuisance.name][repeat]) == 1):
+            place = {"target": nuisance.name, "repeat": repeat, "fold": -1 if decisions else fold}
             fits.selection.extend(place | row for row in fitted.model.table)
     return fits
 
 
+def _decide_once(
+    nuisances: list[GraphNuisance],
+    data: NodeFeatures,
+    splits: GraphSplits,
+    seed: int,
+    n_jobs: int | None,
+    verbose: int,
+) -> dict[tuple[str, int], PoolDecision]:
+    n = splits.folds.shape[1]
+    pooled = [nuisance for nuisance in nuisances if nuisance.model is None] if n > LARGE else []
+    keys = [(nuisance, repeat) for repeat in range(len(splits.splits)) for nuisance in pooled]
+    found = run_tasks(
+        [delayed(_decide)(nuisance, data, np.arange(n), task_seed(seed, r, 0, nuisance.name)) for nuisance, r in keys],
+        n_jobs=n_jobs,
+        verbose=verbose if keys else 0,
+        label="candidates",
+    )
+    return {(nuisance.name, r): decision for (nuisance, r), decision in zip(keys, found, strict=True)}
+
+
+def _decide(nuisance: GraphNuisance, data: NodeFeatures, train: Rows, seed: int) -> PoolDecision:
+    with SingleThreadedBlas(), parallel_config(backend="threading", n_jobs=1), warnings.catch_warnings():
+        # A logistic regression that stops early is judged by its held-out loss like every other candidate.
+        warnings.filterwarnings("ignore", message="lbfgs", category=ConvergenceWarning)
+        return choose_from_pool(data, nuisance.target, train, nuisance.options, seed=seed)
+
+
 def _fit_one(
-    nuisance: GraphNuisance, data: NodeFeatures, train: Rows, test: Rows, repeat: int, fold: int, root: int
+    nuisance: GraphNuisance,
+    data: NodeFeatures,
+    train: Rows,
+    test: Rows,
+    repeat: int,
+    fold: int,
+    root: int,
+    decision: PoolDecision | None,
 ) -> tuple[FittedNuisance, Array]:
     seed = task_seed(root, repeat, fold, nuisance.name)
     words = type(nuisance.model).__name__ if nuisance.model is not None else "pool"
     place = f"the {nuisance.name} model ({words}) in repeat {repeat}, fold {fold}"
     with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
         if nuisance.model is None:
-            with warnings.catch_warnings():
-                # A logistic regression that stops early is judged by its held-out loss like every other candidate.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                choice = fit_pool(data, nuisance.target, train, nuisance.options, seed=seed)
+            decision = _decide(nuisance, data, train, seed) if decision is None else decision
+            choice = fit_pool(data, nuisance.target, train, nuisance.options, seed=seed, decision=decision)
             fitted = FittedNuisance(choice, None, nuisance.target.n_levels)
         else:
             fitted = _fit_given(nuisance, data, train, seed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from causalkit.graph.pool_learners import boosting_losses, fit_boosting, fit_linear, linear_losses, row_losses
@@ -15,7 +17,19 @@ from causalkit.graph.pool_learners import boosting_losses, fit_boosting, fit_lin
 if TYPE_CHECKING:
     from causalkit.graph.neighbourhoods import NodeFeatures
 
-__all__ = ["FeatureSets", "PoolChoice", "PoolOptions", "PoolTarget", "fit_pool"]
+__all__ = [
+    "LARGE",
+    "MESSAGES",
+    "FeatureSets",
+    "Messages",
+    "PoolChoice",
+    "PoolDecision",
+    "PoolOptions",
+    "PoolTarget",
+    "choose_from_pool",
+    "encoder_label",
+    "fit_pool",
+]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -24,8 +38,38 @@ _INNER_SPLITS = 3
 _MOST_SQUARED = 30  # own columns up to which squares and products are tried
 LARGE = 100_000  # rows above which candidates are compared on a sample, and networks train for a few epochs only
 _SELECTION_ROWS = 50_000
-_ENCODED = "messages"
+MESSAGES = "messages"
 _LEARNERS = ("linear", "boosting", "neural")
+
+
+@dataclass(frozen=True, eq=False)
+class Messages:
+    """Inputs of a model that passes messages itself: covariates, graph and nodes of some rows.
+
+    Attributes
+    ----------
+    values : ndarray of float64, shape (n, p)
+        Covariates.
+    graph : Graph
+        Carries the covariates of other nodes.
+    nodes : Index, shape (n,)
+        Node of each row.
+    """
+
+    values: Array
+    graph: Any
+    nodes: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> Messages:
+        return Messages(self.values[rows], self.graph, self.nodes[rows])
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """Keyword arguments of fit and predict beside the covariates."""
+        return {"graph": self.graph, "nodes": self.nodes}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +82,18 @@ class FeatureSets:
         Standardised.
     sets : dict of str to ndarray of int
         Columns of "own", "one_hop", "two_hop" (all hops), from the smallest to the largest.
+    messages : Messages, optional
+        What models that pass messages themselves get instead, by the name "messages".
     """
 
     columns: NDArray[np.float32]
     sets: dict[str, Rows]
+    messages: Messages | None = None
 
-    def take(self, rows: Any, name: str) -> NDArray[np.float32]:
+    def take(self, rows: Any, name: str) -> Any:
         """Columns of one set for some rows, as a copy."""
+        if name == MESSAGES and self.messages is not None:
+            return self.messages[rows]
         columns = self.sets[name]
         if len(columns) == self.columns.shape[1]:
             return np.ascontiguousarray(self.columns[rows])
@@ -135,16 +184,7 @@ class PoolChoice:
 
     def predict(self, data: NodeFeatures, rows: Any) -> Array:
         """Predictions of some rows, shape (m, max(k, 1))."""
-        return np.asarray(self.model.predict(_inputs(data, rows, self.features)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Messages:
-    """Inputs of a message-passing network: covariates, graph and nodes of some rows."""
-
-    values: Array
-    graph: Any
-    nodes: Any
+        return np.asarray(self.model.predict(data.sets.take(rows, self.features)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,19 +193,40 @@ class _EncoderModel:
 
     model: Any
 
-    def predict(self, inputs: _Messages) -> Array:
+    def predict(self, inputs: Messages) -> Array:
         method = getattr(self.model, "predict_proba", self.model.predict)
-        found = np.asarray(method(inputs.values, graph=inputs.graph, nodes=inputs.nodes), dtype=np.float64)
+        found = np.asarray(method(inputs.values, **inputs.extra), dtype=np.float64)
         return found if found.ndim == 2 else found[:, None]
 
 
-def fit_pool(data: NodeFeatures, target: PoolTarget, train: Rows, options: PoolOptions, *, seed: int) -> PoolChoice:
-    """Fit every candidate on inner splits of the training rows, and the best one on all of them.
+@dataclass(frozen=True, eq=False)
+class PoolDecision:
+    """Which candidate is to be fitted, and how it compared.
+
+    Attributes
+    ----------
+    candidate : object
+        The winner.
+    setting : float, int or None
+        Its penalty or number of trees.
+    table : list of dict
+        As in :class:`PoolChoice`.
+    """
+
+    candidate: _Candidate
+    setting: Any
+    table: list[dict[str, Any]]
+
+
+def choose_from_pool(
+    data: NodeFeatures, target: PoolTarget, train: Rows, options: PoolOptions, *, seed: int
+) -> PoolDecision:
+    """Compare every candidate on inner splits of the training rows.
 
     A candidate's loss is its mean squared error or log loss over held-out rows of splits common to all; penalties and
     numbers of trees come from the same splits. The simplest candidate whose loss is within one standard error (of the
     paired difference) of the smallest wins; linear is simpler than boosting, that than a network, and own covariates
-    than those of neighbours.
+    than those of neighbours. Above 10⁵ rows a sample of 5·10⁴ is compared.
 
     Parameters
     ----------
@@ -182,22 +243,27 @@ def fit_pool(data: NodeFeatures, target: PoolTarget, train: Rows, options: PoolO
 
     Returns
     -------
-    PoolChoice
+    PoolDecision
     """
     rng = np.random.default_rng(seed)
-    large = len(train) > LARGE
-    sample = np.sort(rng.choice(train, _SELECTION_ROWS, replace=False)) if large else train
+    sample = np.sort(rng.choice(train, _SELECTION_ROWS, replace=False)) if len(train) > LARGE else train
     seen = target.rows(sample)
     splits = _inner_splits(seen, int(rng.integers(2**31 - 1)))
     candidates = _candidates(data.sets, options)
     losses, settings = [], []
     for number, candidate in enumerate(candidates):
-        found, setting = _held_out(data, sample, seen, splits, candidate, seed + number, options)
+        try:
+            found, setting = _held_out(data, sample, seen, splits, candidate, seed + number, options)
+        except FloatingPointError as error:  # a network diverged, at a third of the rate too
+            warnings.warn(
+                f"{candidate.label} on {candidate.features} covariates leaves the pool: {error}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            found, setting = np.full(len(seen.values), np.inf), None
         losses.append(found)
         settings.append(setting)
     means, errors, chosen = _choose(np.array(losses), seen.weight)
-    winner = candidates[chosen]
-    model = _fit(_inputs(data, train, winner.features), target.rows(train), winner, settings[chosen], seed, options)
     table = [
         {
             "learner": candidate.label,
@@ -211,7 +277,25 @@ def fit_pool(data: NodeFeatures, target: PoolTarget, train: Rows, options: PoolO
             zip(candidates, settings, means, errors, strict=True)
         )
     ]
-    return PoolChoice(winner.features, model, table)
+    return PoolDecision(candidates[chosen], settings[chosen], table)
+
+
+def fit_pool(
+    data: NodeFeatures,
+    target: PoolTarget,
+    train: Rows,
+    options: PoolOptions,
+    *,
+    seed: int,
+    decision: PoolDecision | None = None,
+) -> PoolChoice:
+    """Fit the best candidate on the training rows; :func:`choose_from_pool`, with the same arguments, decides if need be."""
+    if decision is None:
+        decision = choose_from_pool(data, target, train, options, seed=seed)
+    winner = decision.candidate
+    inputs = data.sets.take(train, winner.features)
+    model = _fit(inputs, target.rows(train), winner, decision.setting, seed, options)
+    return PoolChoice(winner.features, model, decision.table)
 
 
 def _candidates(features: FeatureSets, options: PoolOptions) -> list[_Candidate]:
@@ -225,8 +309,13 @@ def _candidates(features: FeatureSets, options: PoolOptions) -> list[_Candidate]
             if learner == "linear" and name == "own" and len(features.sets["own"]) <= _MOST_SQUARED:
                 found.append(_Candidate(learner, name, squares=True))
     if options.encoders is not None:
-        found.append(_Candidate(str(options.encoders[0].encoder), _ENCODED))
+        found.append(_Candidate(encoder_label(options.encoders[0].encoder), MESSAGES))
     return found
+
+
+def encoder_label(encoder: Any) -> str:
+    """Name of an encoder in tables."""
+    return encoder if isinstance(encoder, str) else type(encoder).__name__
 
 
 def _inner_splits(target: PoolTarget, seed: int) -> list[tuple[Rows, Rows]]:
@@ -237,12 +326,6 @@ def _inner_splits(target: PoolTarget, seed: int) -> list[tuple[Rows, Rows]]:
         splitter = StratifiedKFold(_INNER_SPLITS, shuffle=True, random_state=seed)
         return list(splitter.split(np.zeros(n), target.values))
     return list(KFold(min(_INNER_SPLITS, n), shuffle=True, random_state=seed).split(np.zeros(n)))
-
-
-def _inputs(data: NodeFeatures, rows: Any, features: str) -> Any:
-    if features == _ENCODED:
-        return _Messages(data.values[rows], data.graph, data.nodes[rows])
-    return data.sets.take(rows, features)
 
 
 def _held_out(
@@ -262,9 +345,9 @@ def _held_out(
         return boosting_losses(columns, target, splits, seed)
     found = np.empty(len(target.values))
     for number, (train, test) in enumerate(splits):
-        inputs = _inputs(data, sample[train], candidate.features)
+        inputs = data.sets.take(sample[train], candidate.features)
         model = _fit(inputs, target.rows(train), candidate, None, seed + 7 * number, options)
-        found[test] = row_losses(model.predict(_inputs(data, sample[test], candidate.features)), target.rows(test))
+        found[test] = row_losses(model.predict(data.sets.take(sample[test], candidate.features)), target.rows(test))
     return found, None
 
 
@@ -281,7 +364,7 @@ def _fit(inputs: Any, target: PoolTarget, candidate: _Candidate, setting: Any, s
     model = clone(encoders[bool(target.n_levels)]).set_params(random_state=seed % (2**31))
     values = target.values.astype(np.intp) if target.n_levels else target.values
     weight = {} if target.weight is None else {"sample_weight": target.weight}
-    return _EncoderModel(model.fit(inputs.values, values, graph=inputs.graph, nodes=inputs.nodes, **weight))
+    return _EncoderModel(model.fit(inputs.values, values, **inputs.extra, **weight))
 
 
 def _choose(losses: Array, weight: Array | None) -> tuple[Array, Array, int]:
@@ -289,6 +372,7 @@ def _choose(losses: Array, weight: Array | None) -> tuple[Array, Array, int]:
     w = np.ones(losses.shape[1]) if weight is None else weight / weight.mean()
     means = losses @ w / len(w)
     best = int(np.argmin(means))
-    difference = (losses - losses[best]) * w
+    with np.errstate(invalid="ignore"):  # of a candidate that left the pool
+        difference = np.where(np.isfinite(losses), losses - losses[best], 0.0) * w
     errors = difference.std(axis=1) / np.sqrt(len(w))
     return means, errors, int(np.argmax(means - means[best] <= errors))

@@ -257,12 +257,14 @@ def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Ar
 
 def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, radius: int) -> FinalStage:
     """Out-of-fold effects and the models of the final stage."""
+    encoders = plan.pool_options().encoders
     candidates = final_candidates(
         plan.final_model,
         plan.final_sets,
         n_rows=rows.n_rows,
         n_effects=rows.treatment.n_effects,
         neural=has_torch(),
+        encoder=None if encoders is None else encoders[0],
     )
     return fit_final_stage(
         candidates,
@@ -274,6 +276,7 @@ def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Res
         device=plan.device,
         n_jobs=plan.n_jobs,
         verbose=plan.verbose,
+        n_bags=plan.n_bags,
     )
 
 
