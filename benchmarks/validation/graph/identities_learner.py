@@ -23,8 +23,7 @@ _EXACT = 1e-8
 def _ridge() -> dict[str, Any]:
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
-    treatment = LogisticRegression(tol=1e-8, max_iter=1000)
-    return {"outcome_model": LinearRegression(), "treatment_model": treatment}
+    return {"outcome_model": LinearRegression(), "treatment_model": LogisticRegression()}
 
 
 def _small(n: int = 300) -> Any:
@@ -110,19 +109,20 @@ def _special_rows(sample: Any) -> Iterator[Row]:
     yield at_most("H8.4", what, distance, _EXACT)
     empty = Graph.from_edges(np.empty((0, 2), dtype=int), n_nodes=len(sample.y))
     # Without links (A + I)X is X itself, whose copies a penalty would count: means over neighbours are constant.
-    # No inner folds either, which are drawn anew for every set of features.
+    # No inner folds, which are drawn anew for every set of features, and no iterations.
     options = {
         "cv": _splits(len(sample.y)),
         "random_state": 0,
         "hop_features": HopFeatures(operators=("mean",)),
         "final_model": LinearRegression(),
-        **_ridge(),
+        "outcome_model": LinearRegression(),
     }
-    alone = GraphRLearner(**options).fit(sample.X, sample.y, treatment=sample.treatment, graph=empty)
+    given = {"treatment": sample.treatment, "treatment_predictions": sample.propensity}
+    alone = GraphRLearner(**options).fit(sample.X, sample.y, graph=empty, **given)
     own = GraphRLearner(nuisance_features="own", final_features="own", **options)
-    own.fit(sample.X, sample.y, treatment=sample.treatment, graph=graph_of(sample))
-    what = "graph without edges against own covariates alone: effects"
-    yield at_most("H8.5", what, gap(alone.effect_, own.effect_), 1e-6)
+    own.fit(sample.X, sample.y, graph=graph_of(sample), **given)
+    what = "graph without links against own covariates alone: effects"
+    yield at_most("H8.5", what, gap(alone.effect_, own.effect_), 1e-5, note="hop features are single precision")
 
 
 def _splits(n: int, k: int = 5) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
