@@ -289,7 +289,7 @@ def fit_pool(
     seed: int,
     decision: PoolDecision | None = None,
 ) -> PoolChoice:
-    """Fit the best candidate on the training rows; :func:`choose_from_pool`, with the same arguments, decides if need be."""
+    """Fit the best candidate on the training rows; arguments as in :func:`choose_from_pool`, which decides."""
     if decision is None:
         decision = choose_from_pool(data, target, train, options, seed=seed)
     winner = decision.candidate
