@@ -43,9 +43,9 @@ MODULES = [
     (
         "causalkit.graph",
         "Graphs",
-        "Units that are nodes of a network: graphs with ids, features of neighbourhoods, networks that pass messages, "
-        "folds that respect edges, effects of own and of neighbours' treatments, exposure mappings and contrasts of "
-        "network experiments.",
+        "Units that are nodes of a network: effects for each node and on average, of own and of neighbours' "
+        "treatments; graphs with ids, features of neighbourhoods, networks that pass messages, folds that respect edges, "
+        "exposure mappings and contrasts of network experiments.",
     ),
     (
         "causalkit.selection",
