@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,53 +18,28 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import GraphError
+from causalkit.graph import encoder_outputs
 from causalkit.graph.alignment import check_graph, row_positions
-from causalkit.graph.encoder_training import (
-    LARGE_GRAPH,
-    Bag,
-    EncoderData,
-    Target,
-    import_neural,
-    network_outputs,
-    train_bags,
-)
+from causalkit.graph.encoder_outputs import EncoderData, import_neural, network_outputs
+from causalkit.graph.encoder_plan import EncoderPlan, check_plan, fanout_in_use
+from causalkit.graph.encoder_training import Bag, Target, train_bags
 from causalkit.graph.features import check_features
 from causalkit.graph.hop_columns import Covered, covered_graph, moments
 from causalkit.graph.hops import HopFeatures, _warn_of_coverage
 from causalkit.nn import arrays_of_module, fit_stacked_mlp, import_torch, load_arrays, resolve_device, single_threaded
-from causalkit.nn.splits import check_number
-from causalkit.nn.training import TrainingOptions
-from causalkit.validation import check_choice, check_integer, check_sample_weight
+from causalkit.validation import check_sample_weight
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
 
-__all__ = ["ENCODERS", "GNNMixin"]
+__all__ = ["GNNMixin"]
 
 Array = NDArray[np.float64]
 Float = NDArray[np.float32]
 
-ENCODERS = ("sign", "sage", "gcn", "gat", "gin")
 # The operator of each encoder; hop features bring their own.
 _OPERATORS = {"sage": "mean", "gcn": "sym", "gat": "binary", "gin": "raw", "module": "raw"}
 _LARGE_BATCH = 8_192
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Checked parameters."""
-
-    kind: str
-    hops: int
-    hidden: int
-    n_layers: int
-    heads: int
-    dropout: float
-    n_bags: int
-    validation_fraction: float
-    fanout: tuple[int, ...]
-    options: TrainingOptions
-    batch_size: int | str
 
 
 class GNNMixin:
@@ -135,7 +110,7 @@ class GNNMixin:
 
     def _fit(self, X: Any, y: Any, graph: Any, nodes: Any, sample_weight: Any) -> Any:
         graph = check_graph(graph)
-        plan = self._plan()
+        plan = check_plan(self)
         device = resolve_device(self.device)
         values, _ = check_features(X)
         if y is None:
@@ -173,56 +148,9 @@ class GNNMixin:
         """Factor from the loss in training to that of the outcome."""
         return 1.0
 
-    # ------------------------------------------------------------------ parameters
-
-    def _plan(self) -> _Plan:
-        kind = self.encoder
-        if isinstance(kind, str):
-            check_choice(kind, "encoder", ENCODERS)
-        elif callable(kind):
-            kind = "module"
-        else:
-            raise ValueError(
-                f"encoder must be one of {', '.join(map(repr, ENCODERS))}, a torch module with forward(x, adjacency), "
-                f"or a function (n_features, n_outputs) that returns one; got {kind!r}."
-            )
-        dropout = check_number(self.dropout, "dropout", above_zero=False)
-        if dropout >= 1:
-            raise ValueError(f"dropout must be at least 0 and below 1; got {self.dropout!r}.")
-        share = check_number(self.validation_fraction, "validation_fraction", above_zero=True)
-        if share >= 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, both excluded; got {share:g}.")
-        check_integer(self.verbose, "verbose", low=0)
-        batch = self.batch_size
-        if isinstance(batch, str):
-            check_choice(batch, "batch_size", ("auto",))
-        options = TrainingOptions.checked(
-            max_epochs=self.max_iter,
-            batch_size=1 if isinstance(batch, str) else batch,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-        )
-        plan = _Plan(
-            kind=kind,
-            hops=check_integer(self.hops, "hops", low=0),
-            hidden=check_integer(self.hidden, "hidden", low=1),
-            n_layers=check_integer(self.n_layers, "n_layers", low=1),
-            heads=check_integer(self.heads, "heads", low=1),
-            dropout=dropout,
-            n_bags=check_integer(self.n_bags, "n_bags", low=1),
-            validation_fraction=share,
-            fanout=_check_fanout(self.fanout),
-            options=options,
-            batch_size=batch,
-        )
-        if kind == "gat" and plan.hidden % plan.heads:
-            raise ValueError(f"hidden={plan.hidden} must be a multiple of heads={plan.heads}, which share its columns.")
-        return plan
-
     # ------------------------------------------------------------------ hop features and a perceptron
 
-    def _fit_hops(self, X: Any, nodes: Any, plan: _Plan, target: Target, device: Any, seed: int) -> None:
+    def _fit_hops(self, X: Any, nodes: Any, plan: EncoderPlan, target: Target, device: Any, seed: int) -> None:
         self.hop_features_ = HopFeatures(hops=plan.hops)
         columns = self._natural(self.hop_features_.fit_transform(X, graph=self.graph_, nodes=nodes))
         if plan.dropout > 0:
@@ -264,7 +192,7 @@ class GNNMixin:
     # ------------------------------------------------------------------ message passing
 
     def _fit_messages(
-        self, covered: Covered, values: Array, plan: _Plan, target: Target, device: Any, seed: int
+        self, covered: Covered, values: Array, plan: EncoderPlan, target: Target, device: Any, seed: int
     ) -> None:
         self.center_, self.scale_ = moments(values)
         if plan.kind == "gin":
@@ -286,12 +214,12 @@ class GNNMixin:
         symmetric = not self.graph_.directed and kind in ("gcn", "gin", "gat", "module")
         return EncoderData(x, matrix, kind, symmetric, covered.rows, device)
 
-    def _train(self, data: EncoderData, plan: _Plan, target: Target, seed: int) -> None:
+    def _train(self, data: EncoderData, plan: EncoderPlan, target: Target, seed: int) -> None:
         neural = import_neural()
         n_outputs = 1 if target.offset is None else len(target.offset)
         sizes = (data.x.shape[1], plan.hidden, plan.n_layers, n_outputs, plan.heads)
         n_rows = int((target.weight > 0).sum())
-        fanout = _fanout_in_use(data, plan, n_rows)
+        fanout = fanout_in_use(plan, data.kind, len(data.x), n_rows)
         batch = plan.batch_size
         if isinstance(batch, str):
             batch = n_rows if fanout is None else _LARGE_BATCH
@@ -374,27 +302,6 @@ class GNNMixin:
 # ---------------------------------------------------------------------- small parts
 
 
-def _check_fanout(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str) or not isinstance(value, list | tuple) or len(value) == 0:
-        raise ValueError(f"fanout must be a tuple with one number of neighbours per layer, as (10, 10); got {value!r}.")
-    return tuple(check_integer(part, "fanout", low=1) for part in value)
-
-
-def _fanout_in_use(data: EncoderData, plan: _Plan, n_rows: int) -> tuple[int, ...] | None:
-    """Neighbours per layer, or None for training on the whole graph."""
-    batches = not isinstance(plan.batch_size, str) and plan.batch_size < n_rows
-    if data.kind == "module" or not (len(data.x) > LARGE_GRAPH or batches):
-        return None
-    if data.kind == "sign":  # nothing is passed along edges: batches of rows are enough
-        return (1,) * plan.n_layers
-    if len(plan.fanout) != plan.n_layers:
-        raise ValueError(
-            f"fanout must have one entry per layer: expected {plan.n_layers} (n_layers), got {len(plan.fanout)}: "
-            f"{plan.fanout}."
-        )
-    return plan.fanout
-
-
 def _module_from_outside(encoder: Any, n_features: int, n_outputs: int) -> Any:
     torch = import_torch()
     module = copy.deepcopy(encoder) if isinstance(encoder, torch.nn.Module) else encoder(n_features, n_outputs)
@@ -421,4 +328,4 @@ def _without_edges(columns: Float, device: Any) -> EncoderData:
 
 
 def _threads(device: Any, n: int) -> AbstractContextManager[None]:
-    return single_threaded() if device.type == "cpu" and n <= LARGE_GRAPH else nullcontext()
+    return single_threaded() if device.type == "cpu" and n <= encoder_outputs.LARGE_GRAPH else nullcontext()

@@ -10,73 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.exceptions import MissingDependencyError
+from causalkit.graph.encoder_outputs import EncoderData, call_network, import_neural, layer_wise
 from causalkit.graph.sampler import sample_blocks
 from causalkit.nn import derived_seed, global_seed, import_torch, torch_generator, train_module, validation_split
 from causalkit.nn.training import TrainingOptions
 
-__all__ = ["Bag", "EncoderData", "import_neural", "network_outputs", "train_bags"]
+__all__ = ["Bag", "Target", "train_bags"]
 
 Array = NDArray[np.float64]
-Float = NDArray[np.float32]
 
-# Above so many nodes training samples neighbourhoods, and outputs are computed layer by layer in blocks of rows.
-LARGE_GRAPH = 100_000
-_BLOCK_ROWS = 65_536
 _SPLIT_KEY, _START_KEY, _STEP_KEY, _GLOBAL_KEY = 7_201, 7_202, 7_203, 7_204
 _RETRY_FACTOR = 1 / 3
-
-
-def import_neural() -> Any:
-    """The module of the message-passing layers, imported on first use.
-
-    Raises
-    ------
-    MissingDependencyError
-        torch or torch_geometric is not installed.
-    """
-    import_torch()
-    try:
-        from causalkit.graph import neural
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"message-passing encoders need torch_geometric, which cannot be imported ({error}): "
-            "pip install 'causalkit[graph]', or use encoder='sign', which does without."
-        ) from error
-    return neural
-
-
-@dataclass(frozen=True, eq=False)
-class EncoderData:
-    """What a network is trained on or applied to.
-
-    Attributes
-    ----------
-    x : ndarray of float32, shape (c, p)
-        Standardised inputs of all nodes that have some.
-    matrix : csr_array, shape (c, c)
-        Operator, receivers in the rows.
-    kind : str
-        Encoder; "module" for a network from outside.
-    symmetric : bool
-        Whether the operator is its own transposed matrix.
-    rows : ndarray of int, shape (n,)
-        Nodes of the rows.
-    device : torch.device
-        Where to compute.
-    """
-
-    x: Float
-    matrix: Any
-    kind: str
-    symmetric: bool
-    rows: NDArray[np.intp]
-    device: Any
-
-    @property
-    def is_large(self) -> bool:
-        """Whether the graph is handled in parts; a network from outside always sees it whole."""
-        return len(self.x) > LARGE_GRAPH and self.kind != "module"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +91,7 @@ class _Problem:
         return (self.weight[local] * self.losses(out, local)).mean()
 
     def _whole(self, module: Any, batch: Any, generator: Any) -> Any:
-        out = _call(module, self.data.kind, self.x, self.operator, generator)
+        out = call_network(module, self.data.kind, self.x, self.operator, generator)
         return out[self.rows[batch]]
 
     def _sampled(self, module: Any, batch: Any, generator: Any) -> Any:
@@ -165,69 +109,11 @@ class _Problem:
         """Mean weighted loss of held-out rows, on whole neighbourhoods."""
         local = batch.to(self.data.device)
         if self.data.is_large:
-            out = _layer_wise(module, self.data, self.x)[self.rows[local]]
+            out = layer_wise(module, self.data, self.x)[self.rows[local]]
         else:
             out = self._whole(module, local, None)
         weight = self.weight[local]
         return float((weight * self.losses(out, local)).sum() / weight.sum())
-
-
-def _call(module: Any, kind: str, x: Any, operator: Any, generator: Any = None) -> Any:
-    """Outputs of all nodes, as two dimensions."""
-    if kind != "module":
-        return module(x, operator, generator)
-    out = module(x, operator.matrix)
-    shape = tuple(getattr(out, "shape", ()))
-    if len(shape) not in (1, 2) or shape[0] != len(x):
-        raise ValueError(
-            f"encoder: forward(x, adjacency) must return one row per node, shape ({len(x)}, outputs), or ({len(x)},) "
-            f"for one output; got {shape or type(out).__name__}."
-        )
-    return out.reshape(len(x), -1)
-
-
-def _layer_wise(module: Any, data: EncoderData, x: Any) -> Any:
-    """Exact outputs of all nodes without the values of all layers and edges in memory at a time."""
-    torch = import_torch()
-    neural = import_neural()
-    n = len(data.x)
-    for layer in module.layers:
-        blocks = []
-        for start in range(0, n, _BLOCK_ROWS):
-            stop = min(start + _BLOCK_ROWS, n)
-            part = neural.make_operator(
-                data.matrix[start:stop], data.device, attention=data.kind == "gat", transposed=False
-            )
-            blocks.append(torch.relu(layer(x, x[start:stop], part)))
-        x = torch.cat(blocks)
-    return module.head(x)
-
-
-def network_outputs(module: Any, data: EncoderData) -> Array:
-    """Outputs of a trained network at the rows, shape (n, k).
-
-    In double precision where memory is no matter, so that the outputs of a node depend on its neighbourhood alone;
-    sums in single precision depend on how many rows are computed together.
-    """
-    torch = import_torch()
-    neural = import_neural()
-    double = not data.is_large and data.kind != "module"
-    precision = torch.float64 if double else torch.float32
-    module = module.to(device=data.device, dtype=precision).eval()
-    with torch.no_grad():
-        x = torch.as_tensor(data.x, device=data.device, dtype=precision)
-        if data.is_large:
-            out = _layer_wise(module, data, x)
-        else:
-            operator = neural.make_operator(
-                data.matrix, data.device, attention=data.kind == "gat", transposed=False, double=double
-            )
-            out = _call(module, data.kind, x, operator)
-        result: Array = out[torch.as_tensor(data.rows, device=data.device)].double().cpu().numpy()
-    return result
-
-
-# ---------------------------------------------------------------------- training
 
 
 def train_bags(

@@ -17,6 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold
 
 import causalkit.graph.encoder_base as encoder_base
+import causalkit.graph.encoder_outputs as encoder_outputs
 import causalkit.graph.encoder_training as encoder_training
 from causalkit import load, save
 from causalkit.datasets import make_graph_paper
@@ -141,8 +142,8 @@ def test_sampled_blocks_and_blocks_of_rows_give_the_outputs_of_the_whole_graph(k
     model = GNNRegressor(encoder=kind, **QUICK).fit(*data, graph=GRAPH)
     X = data[0]
     whole = model.predict(X)
-    monkeypatch.setattr(encoder_training, "LARGE_GRAPH", 50)
-    monkeypatch.setattr(encoder_training, "_BLOCK_ROWS", 37)
+    monkeypatch.setattr(encoder_outputs, "LARGE_GRAPH", 50)
+    monkeypatch.setattr(encoder_outputs, "_BLOCK_ROWS", 37)
     np.testing.assert_allclose(model.predict(X), whole, rtol=1e-4, atol=1e-4)
     covered = encoder_base.covered_graph(X, np.arange(120), GRAPH)
     part = model._data(covered, kind, torch.device("cpu"))
@@ -151,7 +152,7 @@ def test_sampled_blocks_and_blocks_of_rows_give_the_outputs_of_the_whole_graph(k
     blocks = encoder_training.sample_blocks(part.matrix, seeds, (200, 200), np.random.default_rng(0))
     operators = [neural.make_operator(m, part.device, attention=kind == "gat") for m in blocks.matrices]
     out = module(torch.as_tensor(part.x[blocks.nodes]), operators).detach().numpy()
-    expected = encoder_training.network_outputs(model._networks()[0], part)[seeds]
+    expected = encoder_outputs.network_outputs(model._networks()[0], part)[seeds]
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -303,7 +304,7 @@ def test_function_that_makes_a_module_starts_every_bag_anew(data):
     again = clone(model).fit(X, y > y.mean(), graph=GRAPH)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
     logits = [
-        encoder_training.network_outputs(m, model._data(encoder_base.covered_graph(X, np.arange(120), GRAPH), "module",
+        encoder_outputs.network_outputs(m, model._data(encoder_base.covered_graph(X, np.arange(120), GRAPH), "module",
                                                         torch.device("cpu")))
         for m in model._networks()
     ]  # fmt: skip
