@@ -132,7 +132,7 @@ def test_absent_peers_are_named_with_their_extra(
 def test_spillover_rows_stand_without_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {
         f"{name}_{key}": np.full(4, value)
-        for name in ("direct", "spillover")
+        for name in ("direct", "spillover", "scored_direct", "scored_spillover")
         for key, value in (("error", 0.01), ("se", 0.05), ("covers", 1.0))
     }
     monkeypatch.setattr(spillover, "uptake", lambda tier, varying: found | {"direct_mse": np.full(4, 0.2)})
