@@ -40,7 +40,7 @@ def small(tier: Tier) -> Iterator[Row]:
 
 
 def spillover(tier: Tier) -> Iterator[Row]:
-    """S1: the same boosted nuisances on both sides, 5000 nodes; constant effects, as graphdml has them, and defaults."""
+    """S1: the same boosted nuisances on both sides, 5000 nodes: constant effects as graphdml has them, and defaults."""
     from causalkit.datasets import make_graph_uptake
 
     what = "n=5000, graphdml's boosting on both sides: our time over graphdml's"
