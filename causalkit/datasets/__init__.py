@@ -47,6 +47,7 @@ from causalkit.datasets.graph_sample import GraphSample
 from causalkit.datasets.graph_spillover_designs import make_graph_direct_effect, make_graph_uptake
 from causalkit.datasets.grouped_maps import PanelMap, SiteMap, make_panel_map, make_site_map
 from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, make_heteroscedastic_map
+from causalkit.datasets.intervention_designs import InterventionSample, make_intervention_curve
 from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
 from causalkit.datasets.optical_device import OpticalSample, load_optical_device, make_optical_like
 from causalkit.datasets.paper_map import PaperMap, make_paper_map
@@ -65,6 +66,7 @@ __all__ = [
     "ConfoundedLinearSample",
     "DifferentialMap",
     "GraphSample",
+    "InterventionSample",
     "LinearAugmentationSample",
     "LogisticNormalSample",
     "MixtureMapTruth",
@@ -105,6 +107,7 @@ __all__ = [
     "make_graph_random_gnn",
     "make_graph_uptake",
     "make_heteroscedastic_map",
+    "make_intervention_curve",
     "make_linear_augmentation",
     "make_logistic_normal",
     "make_mixture_map",

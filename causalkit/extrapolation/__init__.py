@@ -1,0 +1,28 @@
+"""Effects of interventions beyond the data: representations on which actions act linearly, and control functions."""
+
+from causalkit.extrapolation.do_curve import do_mean, do_mean_influence
+from causalkit.extrapolation.invariance import visible_share_spectrum, wild_bootstrap_pvalue
+from causalkit.extrapolation.penalty import (
+    between_action_covariance,
+    invariance_penalty,
+    project_off_actions,
+    random_fourier_features,
+)
+from causalkit.extrapolation.second_stage import SplineControlFunction
+from causalkit.extrapolation.sieve import canonical_coordinates, solve_sieve
+from causalkit.extrapolation.support import effective_sample_size
+
+__all__ = [
+    "SplineControlFunction",
+    "between_action_covariance",
+    "canonical_coordinates",
+    "do_mean",
+    "do_mean_influence",
+    "effective_sample_size",
+    "invariance_penalty",
+    "project_off_actions",
+    "random_fourier_features",
+    "solve_sieve",
+    "visible_share_spectrum",
+    "wild_bootstrap_pvalue",
+]
