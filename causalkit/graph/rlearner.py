@@ -520,6 +520,9 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             list(self.hop_features_.get_feature_names_out())[: values.shape[1]] if X is None else check_features(X)[1]
         )
         full = np.zeros((self.graph_.n_nodes, values.shape[1]))
+        if data is not None and data.graph.features is not None:  # neighbours that are not among the rows
+            there = slice(None) if data.graph.feature_rows is None else data.graph.feature_rows
+            full[there] = data.graph.features[there] - values.mean(axis=0)
         full[self.positions_] = values - values.mean(axis=0)
         neighbours = (self.graph_.adjacency("mean") @ full)[self.positions_]
         columns = np.hstack([values, neighbours])

@@ -102,7 +102,7 @@ def _one_repeat(
         _check_rare(rows.treatment, n_splits)
         splitter = GraphKFold(n_splits, buffer=buffer, random_state=task_seed(seed, repeat, 0, "split"))
     elif isinstance(cv, GraphKFold):
-        splitter = clone(cv)
+        splitter = clone(cv, safe=False)  # a splitter has no parameters to clone by: a copy
         if repeats > 1 or splitter.random_state is None:
             splitter.random_state = task_seed(seed, repeat, 0, "split")
     else:
@@ -183,10 +183,12 @@ def _check_rare(treatment: CodedTreatment, n_splits: int) -> None:
     counts = np.bincount(treatment.values.astype(np.intp), minlength=treatment.n_levels)
     rare = int(np.argmin(counts))
     if counts[rare] < n_splits:
-        listed = ", ".join(f"{level!r}: {count}" for level, count in zip(treatment.levels, counts, strict=True))
+        listed = ", ".join(
+            f"{level!r}: {count}" for level, count in zip(treatment.levels.tolist(), counts, strict=True)
+        )
         raise ValueError(
-            f"treatment level {treatment.levels[rare]!r} has {counts[rare]} rows, fewer than the {n_splits} folds "
-            f"({listed}): merge it with another level, drop it, or lower cv."
+            f"treatment level {treatment.levels.tolist()[rare]!r} has {counts[rare]} rows, fewer than the {n_splits} "
+            f"folds ({listed}): merge it with another level, drop it, or lower cv."
         )
 
 
@@ -196,7 +198,7 @@ def _check_levels(treatment: CodedTreatment, splits: list[Split]) -> None:
     for fold, (train, _) in enumerate(splits):
         counts = np.bincount(treatment.values[train].astype(np.intp), minlength=treatment.n_levels)
         if (counts == 0).any():
-            absent = treatment.levels[int(np.argmin(counts))]
+            absent = treatment.levels.tolist()[int(np.argmin(counts))]
             raise FoldError(
                 f"fold {fold} leaves no training row with treatment level {absent!r} (counts: "
                 f"{dict(zip(treatment.levels.tolist(), counts.tolist(), strict=True))}): use fewer or other folds, a "
