@@ -44,8 +44,8 @@ MODULES = [
         "causalkit.graph",
         "Graphs",
         "Units that are nodes of a network: effects for each node and on average, of own and of neighbours' "
-        "treatments; graphs with ids, features of neighbourhoods, networks that pass messages, folds that respect edges, "
-        "exposure mappings and contrasts of network experiments.",
+        "treatments; graphs with ids, features of neighbourhoods, networks that pass messages, folds that respect "
+        "edges, exposure mappings and contrasts of network experiments.",
     ),
     (
         "causalkit.selection",
