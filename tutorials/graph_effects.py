@@ -1,6 +1,6 @@
 """
-Effects on a citation network: who gains, how sure, and what reaches the neighbours
-===================================================================================
+Effects on a citation network: for whom, and how sure
+=====================================================
 
 Papers cite each other. Suppose that a treatment reaches some of them, and that both its effect and the chance of being
 treated depend on what their *neighbours* are about. A model of a paper's own words sees neither. This tutorial goes
@@ -38,10 +38,14 @@ from causalkit.graph import (
     SpilloverRLearner,
 )
 from causalkit.inference import covariate_association
-from causalkit.plotting import EffectMapDisplay, OverlapDisplay, TOCDisplay
+from causalkit.plotting import (
+    EffectMapDisplay,
+    OverlapDisplay,
+    TOCDisplay,
+)
 
 pd.set_option("display.width", 110)
-warnings.simplefilter("ignore")  # what matters of it is shown below
+warnings.simplefilter("ignore")  # what matters is shown below
 
 # %%
 # 1. From an edge list to a graph
@@ -52,7 +56,7 @@ warnings.simplefilter("ignore")  # what matters of it is shown below
 cora = load_cora()
 graph = Graph.from_pandas(cora.edges, nodes=cora.nodes["node"])
 print(graph)
-graph.report
+print(fill(str(graph.report), 66))
 
 # %%
 # Covariates are ten standardised components of the words. Ids of the papers are the index: rows are matched to nodes
@@ -66,9 +70,8 @@ X.head(3).round(2)
 # %%
 # **The simulated part.** With Z the standardised means of the neighbours' covariates,
 #
-# .. math:: e = \sigma(.5 X_0 - .7 Z_1), \quad
-#           \tau = 2 + 1.5\sin Z_0, \quad
-#           Y = Z_0 + .5 X_1 + T\tau + .5\varepsilon .
+# .. math:: e &= \sigma(.5 X_0 - .7 Z_1), \qquad \tau = 2 + 1.5\sin Z_0, \\
+#           Y &= Z_0 + .5 X_1 + T\tau + .5\varepsilon .
 #
 # Neighbours drive the chance of treatment, the outcome *and* the effect.
 
@@ -81,7 +84,8 @@ y = pd.Series(data.y, index=X.index)
 treatment = pd.Series(data.treatment, index=X.index)
 truth = data.effect
 print(f"treated: {treatment.mean():.3f}")
-print(f"average effect: {truth.mean():.3f}, variance {truth.var():.3f}")
+print(f"average effect: {truth.mean():.3f}")
+print(f"variance of the effect: {truth.var():.3f}")
 
 # %%
 # 2. Own covariates, and what they miss
@@ -90,7 +94,7 @@ print(f"average effect: {truth.mean():.3f}, variance {truth.var():.3f}")
 
 
 def own_covariates():
-    """Average effect with its interval, effects, residuals of both nuisances."""
+    """Average effect and interval, effects, residuals."""
     try:
         from econml.dml import LinearDML
     except ImportError:
@@ -120,23 +124,27 @@ own = own_covariates()
 if own is None:
     print("econml is not installed: pip install -e '.[econml]'")
 else:
-    print(f"own covariates: {own[0]:.3f} [{own[1]:.3f}, {own[2]:.3f}]")
+    average, low, high = own[:3]
+    print(f"own covariates: {average:.3f} [{low:.3f}, {high:.3f}]")
     print(f"truth:          {truth.mean():.3f}")
     error = np.mean((own[3] - truth) ** 2) / truth.var()
-    print(f"squared error of its effects: {error:.2f} of their variance")
+    print(f"error of its effects: {error:.2f} of their variance")
 
 # %%
-# The average is not far off here, which is luck; the effects of single papers are. Papers cite their like, so that own
-# words tell *something* of the neighbours', but not much.
+# The average is not far off here, on which one cannot count; the effects of single papers are. Papers cite their like,
+# so that own words tell *something* of the neighbours', but not much.
 #
 # On real data there is no truth to hold this against. But residuals of adequate nuisances go with *no* covariate, and
-# those of the neighbours are at hand. The largest :math:`\sqrt n\,|\mathrm{corr}|` should be about 3:
+# those of the neighbours are at hand. The largest :math:`\sqrt n\,|\mathrm{corr}|` should be 3 at most:
 
-neighbours = HopFeatures(hops=1, operators=("mean",), include_own=False)
-near = neighbours.fit_transform(X, graph=graph, nodes=X.index)
-near = pd.DataFrame(near, columns=neighbours.get_feature_names_out())
+hop = HopFeatures(hops=1, operators=("mean",), include_own=False)
+near = pd.DataFrame(
+    hop.fit_transform(X, graph=graph, nodes=X.index),
+    columns=hop.get_feature_names_out(),
+)
 if own is not None:
-    for name, residual in zip(("outcome", "treatment"), own[4:], strict=True):
+    residuals = {"outcome": own[4], "treatment": own[5]}
+    for name, residual in residuals.items():
         found = covariate_association(residual, near)
         print(f"{name}: {found.statistic:.1f} at {found.column}")
 
@@ -171,8 +179,8 @@ print(f"{error / truth[rows].var():.2f} of their variance")
 
 # %%
 # **How the final stage was chosen.** Candidates are compared by the loss on nodes that were held out; the best are
-# averaged with weights. ``r_score`` is the share of the constant's loss that a candidate saves: effects explain little
-# of an outcome, so that it is small even for a very good one. Where nothing beats a constant by a standard error, the
+# averaged with weights. ``r_score`` is the share of the constant's loss that a candidate saves; the noise of the
+# outcome keeps it well below one even for the true effects. Where nothing beats a constant by a standard error, the
 # constant is used.
 
 model.selection_.round(4)
@@ -197,18 +205,19 @@ display = EffectMapDisplay.from_estimator(model, truth=truth[rows])
 
 
 def three_errors(average):
-    """Standard errors of one set of averages, by what they allow for."""
+    """Standard errors, by the dependence that they allow for."""
     found = {}
     for name in ("iid", "network", "cluster"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found[name] = average(dependence=name)
-        print(f"{name}: {found[name].dependence}")
+        print(fill(f"{name}: {found[name].dependence}", 66))
         for one in caught:
-            print(fill(f"  warns: {one.message}", 76))
-    frame = {name: one.std_error for name, one in found.items()}
-    one = found["iid"]
-    return pd.DataFrame({"estimate": one.estimate, **frame}, one.names)
+            print(fill(f"warns: {one.message}", 66))
+    table = pd.DataFrame({"estimate": found["iid"].estimate})
+    for name, one in found.items():
+        table[name] = one.std_error
+    return table
 
 
 three_errors(model.ate).round(3)
@@ -220,12 +229,12 @@ three_errors(model.ate).round(3)
 #
 # By subject: what the analysis is for. The last column is the average of the true effects in the group.
 
-labels = pd.Series(subject[rows]).str.replace("_", " ").str.lower()
-by_subject = pd.DataFrame(
-    {name: model.gate(labels, dependence=name).std_error for name in ("iid", "network", "cluster")},
-    index=np.unique(labels),
-)
-by_subject.insert(0, "estimate", model.gate(labels).estimate)
+labels = pd.Series(subject[rows]).str.replace("_", " ")
+by_subject = pd.DataFrame(index=np.unique(labels))
+for name in ("iid", "network", "cluster"):
+    average = model.gate(labels, dependence=name)
+    by_subject["estimate"] = average.estimate
+    by_subject[name] = average.std_error
 by_subject["truth"] = pd.Series(truth[rows]).groupby(labels).mean()
 by_subject.round(3)
 
@@ -257,7 +266,8 @@ display = OverlapDisplay.from_estimator(model)
 best = model.targeting(0.2, cost=2.0)
 net = truth[rows] - 2.0
 k = len(rows) // 5
-print(f"with the true effects known: {np.sort(net)[-k:].sum() / len(rows):.3f}")
+ideal = np.sort(net)[-k:].sum() / len(rows)
+print(f"with the true effects known: {ideal:.3f}")
 best.round(3)
 
 # %%
@@ -268,8 +278,10 @@ best.round(3)
 unseen = X.index[region]
 predicted = model.predict(X.loc[unseen], graph=full, nodes=unseen)
 error = np.mean((predicted - truth[region]) ** 2)
-print(f"correlation with the truth {np.corrcoef(predicted, truth[region])[0, 1]:.2f}")
-print(f"squared error {error:.3f}, {error / truth[region].var():.2f} of the variance")
+correlation = np.corrcoef(predicted, truth[region])[0, 1]
+print(f"correlation with the truth: {correlation:.2f}")
+print(f"squared error {error:.3f}, or")
+print(f"{error / truth[region].var():.2f} of the variance")
 
 # %%
 # 10. Do treatments reach the neighbours?
@@ -283,7 +295,7 @@ t, exposed = town.treatment, town.exposure
 
 
 def regression(*columns):
-    """Least squares with robust standard errors: own uptake, exposure."""
+    """Least squares, robust errors: own uptake and exposure."""
     import statsmodels.api as sm
 
     design = np.column_stack([np.ones(len(t)), t, exposed, *columns])
@@ -295,7 +307,12 @@ found = {
     "no covariates": regression(),
     "own covariates": regression(town.X, town.X[:, :1] ** 2),
 }
-spill = SpilloverRLearner(exposure="count", final_model="constant", n_jobs=2, random_state=0)
+spill = SpilloverRLearner(
+    exposure="count",
+    final_model="constant",
+    n_jobs=2,
+    random_state=0,
+)
 spill.fit(town.X, town.y, treatment=t, graph=streets)
 pair = [spill.ate(effect=name) for name in ("direct", "spillover")]
 found["SpilloverRLearner"] = (
@@ -307,10 +324,15 @@ try:
 except ImportError:
     print("graphdml is not installed; its intervals are left out")
 else:
-    peer = graphdml.GraphDML(exposure="sum", random_state=0).fit(
-        graphdml.GraphData(X=town.X, T=t, Y=town.y, adjacency=town.adjacency)
+    town_data = graphdml.GraphData(
+        X=town.X,
+        T=t,
+        Y=town.y,
+        adjacency=town.adjacency,
     )
-    found["graphdml"] = np.asarray(peer.coef_[:2]), np.asarray(peer.se_[:2])
+    peer = graphdml.GraphDML(exposure="sum", random_state=0)
+    peer.fit(town_data)
+    found["graphdml"] = peer.coef_[:2], peer.se_[:2]
 
 table = pd.DataFrame(
     {
@@ -328,7 +350,13 @@ table.round(3)
 # %%
 
 colours = {"SpilloverRLearner": "#1f83c9", "graphdml": "#7f7f7f"}
-figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1,
+    2,
+    figsize=(9, 2.8),
+    layout="constrained",
+    sharey=True,
+)
 for ax, which, true, name in zip(
     axes,
     (0, 1),
