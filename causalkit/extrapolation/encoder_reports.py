@@ -1,0 +1,119 @@
+"""Diagnostics and summaries of encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from causalkit.extrapolation.invariance import InvarianceTest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ASSUMPTIONS", "EncoderDiagnostics", "EncoderSummary", "summarise_encoder"]
+
+ASSUMPTIONS = (
+    "Exogenous action: A was set independently of everything hidden (randomised, or as good as).",
+    "Through the latent only: A reaches X and Y only by moving Z.",
+    "Linear action: A (or the declared action_features t(A)) moves Z linearly, in every direction of Z.",
+    "Full support of the noise: V has no bounds, so a far action yields latent values that training has seen, if "
+    "rarely. This is a statement about the population; support() says how many rows carry it.",
+    "Noiseless injective features: X determines Z, and nothing else varies in X.",
+    "Additive outcome noise: Y = l(Z) + U.",
+    "Enough distinct actions: a support with non-empty interior (not one-hot, not a few points).",
+)
+
+_LEVEL = 0.01
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EncoderDiagnostics:
+    """What is known about an encoder without looking at outcomes.
+
+    Attributes
+    ----------
+    canonical_correlations : DataFrame
+        Correlation with the action and p-value of every direction, on held-out rows.
+    invariance : InvarianceTest
+        Test of linear invariance on held-out rows, with its visible share.
+    path : DataFrame
+        Values of the ridge or of the penalty that were compared.
+    invariance_penalty : float
+        Q_B on held-out rows.
+    reconstruction_error : float or None
+        Share of the features' variance that is not reconstructed.
+    """
+
+    canonical_correlations: pd.DataFrame
+    invariance: InvarianceTest
+    path: pd.DataFrame
+    invariance_penalty: float
+    reconstruction_error: float | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every direction is moved, and linear invariance is not refused at 1 %."""
+        return bool((self.canonical_correlations["pvalue"] < _LEVEL).all() and self.invariance.pvalue >= _LEVEL)
+
+    def __repr__(self) -> str:
+        lines = [
+            "Canonical correlations with the action, held-out rows:",
+            self.canonical_correlations.round(4).to_string(),
+            f"Penalty Q_B on held-out rows: {self.invariance_penalty:.4g}",
+            repr(self.invariance),
+        ]
+        if self.reconstruction_error is not None:
+            lines.insert(2, f"Share of variance not reconstructed: {self.reconstruction_error:.4g}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EncoderSummary:
+    """What was fitted, and the assumptions that it rests on.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per direction: canonical correlation and the slopes on the actions.
+    notes, assumptions : tuple of str
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+    assumptions: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        lines = [*self.notes, "", self.table.round(4).to_string(), "", "Assumptions"]
+        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
+        table = self.table.to_html(float_format=lambda v: f"{v:.4g}", border=0)
+        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
+
+
+def summarise_encoder(encoder: Any) -> EncoderSummary:
+    """Summary of a fitted LinearInvarianceEncoder."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        encoder.action_matrix_,
+        columns=[f"slope on {name}" for name in encoder.action_names_]
+        if encoder.action_matrix_.shape[1] == len(encoder.action_names_)
+        else [f"slope on t{j}(A)" for j in range(encoder.action_matrix_.shape[1])],
+        index=pd.Index([f"latent{j}" for j in range(encoder.n_components_)], name="direction"),
+    )
+    table.insert(0, "canonical correlation", encoder.canonical_correlations_)
+    tuning = f"ridge {encoder.ridge_:g}" if encoder.method == "sieve" else f"penalty {encoder.penalty_:g}"
+    notes = [
+        f"LinearInvarianceEncoder, method={encoder.method!r}: {encoder.n_features_in_} features to "
+        f"{encoder.n_components_} coordinates, {tuning}",
+        "Coordinates are known up to an affine map: do not interpret them one by one.",
+    ]
+    if encoder.method == "sieve":
+        notes.append(
+            "The sieve has no decoder, hence no reconstruction check; noise on X, or variation in X that Z does not "
+            "drive, breaks it, as it breaks the model; images need network features."
+        )
+    return EncoderSummary(table, tuple(notes), ASSUMPTIONS)
