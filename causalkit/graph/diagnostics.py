@@ -32,14 +32,20 @@ def degree_groups(degree: Any, n_groups: int = 10) -> tuple[Codes, list[str]]:
 
 
 def overlap_table(
-    probabilities: Array, codes: Codes, clipped: NDArray[np.bool_], groups: Codes, names: list[str], levels: Any
+    probabilities: Array,
+    codes: Codes,
+    clipped: NDArray[np.bool_],
+    groups: Codes,
+    names: list[str],
+    levels: Any,
+    unclipped: Array | None = None,
 ) -> pd.DataFrame:
     """Extreme propensities, clipped share and effective sample size per arm, for all rows and by group.
 
     Parameters
     ----------
     probabilities : ndarray, shape (n, L)
-        Clipped propensities.
+        Clipped propensities, which weight the arms.
     codes : ndarray of int, shape (n,)
         Levels.
     clipped : ndarray of bool, shape (n,)
@@ -50,6 +56,8 @@ def overlap_table(
         Of the groups.
     levels : array-like, shape (L,)
         Labels of the arms.
+    unclipped : ndarray, shape (n, L), optional
+        Propensities as predicted, whose extremes are counted; the clipped ones without.
 
     Returns
     -------
@@ -61,7 +69,8 @@ def overlap_table(
 
     rows = {}
     selections = [("all", np.ones(len(codes), bool))] + [(name, groups == g) for g, name in enumerate(names)]
-    low, high = probabilities.min(axis=1), probabilities.max(axis=1)
+    predicted = probabilities if unclipped is None else unclipped
+    low, high = predicted.min(axis=1), predicted.max(axis=1)
     for name, inside in selections:
         sizes = arm_sample_sizes(probabilities[inside], codes[inside])
         counts = np.bincount(codes[inside], minlength=len(sizes))

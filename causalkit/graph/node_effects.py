@@ -196,7 +196,7 @@ class NodeEffects:
         Returns
         -------
         DataFrame
-            Rows "targeted" and "everybody" (treated with the same budget at random), with ``share`` treated, ``value``
+            Rows "targeted" and "at random" (the same share of all, drawn by lot), with ``share`` treated, ``value``
             per node, ``std_error``, ``lower``, ``upper`` (95 %). ``attrs["policy"]`` holds the probabilities, (n,).
         """
         import pandas as pd

@@ -296,7 +296,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         self._outcome, self._treatment, self._weight = rows.outcome, rows.treatment, rows.weight
         self._groups = None if rows.groups is None else rows.groups.codes
         self.treatment_levels_ = rows.treatment.levels
-        self._probabilities = nuisance.treatment.mean(axis=0)
+        self._probabilities, self._unclipped = nuisance.treatment.mean(axis=0), nuisance.unclipped
         self._clipped, self._variance = nuisance.clipped, None if variance is None else variance.mean(axis=0)
         self.outcome_prediction_ = nuisance.outcome.mean(axis=0)
         binary = rows.treatment.n_levels == 2
@@ -342,7 +342,8 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         -------
         ndarray, shape (m,) or (m, L - 1)
         """
-        return _squeezed(self._final.predict(self._new_rows(X, graph, nodes, exposure).sets))
+        features = self._new_rows(X, graph, nodes, exposure).sets  # says so if there was no fit
+        return _squeezed(self._final.predict(features))
 
     def const_marginal_effect(
         self, X: Any = None, *, graph: Any = None, nodes: Any = None, exposure: Any = None
@@ -498,7 +499,9 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         self._require_levels("overlap")
         groups, names = degree_groups(self.graph_.degree[self.positions_])
         codes = self._treatment.values.astype(np.intp)
-        return overlap_table(self._probabilities, codes, self._clipped, groups, names, self.treatment_levels_)
+        return overlap_table(
+            self._probabilities, codes, self._clipped, groups, names, self.treatment_levels_, self._unclipped
+        )
 
     def balance(self, X: Any = None) -> pd.DataFrame:
         """Differences between arms in own and neighbours' covariates, before and after weighting by 1/ê.

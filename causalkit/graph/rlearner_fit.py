@@ -31,6 +31,7 @@ from causalkit.graph.pool import PoolOptions, PoolTarget
 from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores
 from causalkit.graph.splits import GraphSplits, make_splits
 from causalkit.inference import network_covariance
+from causalkit.nn.device import import_torch, resolve_device
 from causalkit.validation import check_choice, check_vector
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class FitPlan:
             check_choice(encoder, "encoder", _ENCODERS)
         if not isinstance(learner.final_model, str):
             given_kind(learner.final_model)
+        _check_networks(learner)
         return cls(
             learner.outcome_model,
             learner.treatment_model,
@@ -127,6 +129,14 @@ class FitPlan:
         return PoolOptions(self.nuisance_sets, has_torch(), self.device, encoders)
 
 
+def _check_networks(learner: Any) -> None:
+    """Refuse a device, or a network, that cannot be had here, before any work."""
+    if str(learner.device) not in ("auto", "cpu"):
+        resolve_device(learner.device)
+    elif isinstance(learner.final_model, str) and learner.final_model == "neural":
+        import_torch()
+
+
 def _share(value: Any, name: str) -> float:
     ok = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not ok or not math.isfinite(value) or not 0 <= value < 0.5:
@@ -148,6 +158,8 @@ class Residualised:
         m.
     treatment : ndarray, shape (r, n, max(L, 1))
         e, clipped; E[T|X] if continuous.
+    unclipped : ndarray, shape (n, max(L, 1))
+        The same before it was clipped, averaged over repeats.
     clipped : ndarray of bool, shape (n,)
         Rows whose propensity was moved in the first repeat.
     outcome_residual : ndarray, shape (r, n)
@@ -160,6 +172,7 @@ class Residualised:
     fits: NuisanceFits
     outcome: Array
     treatment: Array
+    unclipped: Array
     clipped: NDArray[np.bool_]
     outcome_residual: Array
     treatment_residual: Array
@@ -191,8 +204,8 @@ def fit_nuisances(
     LeakageWarning, OverlapWarning
         Columns of neighbours that are the own treatment; propensities near 0 or 1.
     """
+    warn_of_leaks(data.sets, rows.treatment, names)  # first: it names the column, and says where it belongs
     check_determined(data.sets, rows.treatment)
-    warn_of_leaks(data.sets, rows.treatment, names)
     splits = make_splits(rows, plan.cv, n_repeats=plan.n_repeats, buffer=plan.buffer, seed=plan.seed)
     groups = None if rows.groups is None else rows.groups.codes
     largest = plan.nuisance_sets[-1]
@@ -228,14 +241,14 @@ def _residualised(
     treatment: Array,
 ) -> Residualised:
     check_residual_variance(rows.treatment.residuals(treatment[0]), rows.treatment, data.sets)
-    clipped = np.zeros(rows.n_rows, dtype=bool)
+    clipped, unclipped = np.zeros(rows.n_rows, dtype=bool), np.asarray(treatment.mean(axis=0))
     if rows.treatment.levels is not None:
         pairs = [clip_probabilities(part, plan.clip) for part in treatment]
         treatment, clipped = np.array([part for part, _ in pairs]), pairs[0][1]
         codes = rows.treatment.values.astype(np.intp)
         warn_of_overlap(treatment[0], codes, clipped, rows.graph.degree[rows.positions])
     residual = np.array([rows.treatment.residuals(part) for part in treatment])
-    return Residualised(splits, fits, outcome, treatment, clipped, rows.outcome - outcome, residual)
+    return Residualised(splits, fits, outcome, treatment, unclipped, clipped, rows.outcome - outcome, residual)
 
 
 def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Array], float]:

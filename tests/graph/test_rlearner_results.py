@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from causalkit.datasets import make_graph_heterogeneity
-from causalkit.exceptions import MethodNotApplicableError
+from causalkit.exceptions import MethodNotApplicableError, OverlapWarning
 from causalkit.graph import Graph, GraphRLearner, HopFeatures
 from causalkit.inference import InferenceResult, network_covariance
 from causalkit.selection import calibration_test, r_loss, targeting_policy
@@ -344,7 +344,8 @@ def test_score_is_one_minus_a_ratio_of_r_losses() -> None:
 
 def test_overlap_by_degree() -> None:
     c = town()
-    found = c.known(clip=0.3)
+    with pytest.warns(OverlapWarning, match="were clipped"):
+        found = c.known(clip=0.3)
     table = found.overlap()
     assert table.index[0] == "all"
     assert table["n"].iloc[1:].sum() == 600 == table.loc["all", "n"]
@@ -359,6 +360,19 @@ def test_overlap_by_degree() -> None:
     assert table["n"].iloc[1] == (degree <= low).sum()
     plain = c.known(clip=0.0).overlap()
     assert_allclose(plain.loc["all", "outside_05"], np.mean((c.e < 0.05) | (c.e > 0.95)))
+    # Extremes are those of the predictions, whatever they are clipped to.
+    assert_allclose(table.loc["all", "outside_05"], plain.loc["all", "outside_05"])
+    extreme = np.where(np.arange(600) % 3 == 0, 0.995, c.e)
+    with pytest.warns(OverlapWarning):
+        clipped = GraphRLearner(**QUICK).fit(
+            c.X,
+            c.y,
+            treatment=c.t,
+            graph=c.graph,
+            outcome_predictions=c.m,
+            treatment_predictions=extreme,
+        )
+    assert_allclose(clipped.overlap().loc["all", "outside_01"], 1 / 3)
 
 
 def test_balance_of_own_and_neighbours_covariates() -> None:
