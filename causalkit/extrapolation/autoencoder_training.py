@@ -1,0 +1,386 @@
+"""Training of encoder and decoder: batches on the device, objectives, one loop over steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.extrapolation.autoencoder_networks import block_rows
+from causalkit.extrapolation.torch_penalty import (
+    ActionLine,
+    projected_features,
+    two_batch_penalty,
+    whitened_penalty,
+)
+from causalkit.nn import global_seed, import_torch, single_threaded, torch_generator
+from causalkit.nn.progress import ProgressLine
+from causalkit.nn.seeds import derived_seed
+
+__all__ = ["Batch", "PlainObjective", "TrainingData", "TrainingPlan", "TrainingTrace", "ramp", "run_steps"]
+
+Array = NDArray[np.float64]
+# (mean code, reconstruction error, what is minimised besides the penalty)
+Parts = tuple[Any, Any, Any]
+
+_ORDER_KEY, _NOISE_KEY, _LINE_KEY, _GLOBAL_KEY = 7_301, 7_302, 7_303, 7_304
+_START_SHARE, _RAMP_SHARE = 0.05, 0.2
+_WARM_SHARE, _FIRST_RATE, _LAST_RATE = 0.3, 1 / 25, 1e-5
+_CACHE_BYTES = 256 * 2**20
+_FEATURE_BYTES = 2**30
+_LINE_ROWS, _LINE_STEPS = 20_000, 40
+_RECORDS = 100
+
+
+def ramp(step: int, max_steps: int) -> float:
+    """Share of the penalty in a step: 0 in the first 5 % of the steps, 1 another 20 % later.
+
+    A penalty from the first step on gets stuck: a random encoder is made linear before it knows the features.
+    """
+    return min(1.0, max(0.0, (step / max_steps - _START_SHARE) / _RAMP_SHARE))
+
+
+def one_cycle(step: int, max_steps: int) -> float:
+    """Learning rate relative to its peak: up over 30 % of the steps, then down to zero along a cosine."""
+    warm = _WARM_SHARE * max_steps
+    if step < warm:
+        return _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * step / warm)) / 2
+    return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * (step - warm) / max(max_steps - warm, 1))) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Tensors of some rows, on the device: features scaled, F⊥, weights of mean 1 or None, target or None."""
+
+    x: Any
+    actions: Any
+    projected: Any
+    weight: Any
+    target: Any
+
+    def mean(self, values: Any) -> Any:
+        """Weighted mean over rows of values, shape (n,)."""
+        return values.mean() if self.weight is None else (self.weight * values).sum() / self.weight.sum()
+
+
+class TrainingData:
+    """Rows of the fit, on the device as far as they fit.
+
+    Features go to the device once if they take less than 1 GB in single precision, else row by row; F⊥ is computed
+    once if it takes less than 256 MB, else from G in every batch
+    (test_batches_are_the_same_whether_features_are_kept_or_not).
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, ...)
+        Features; may be a memory map.
+    centre : ndarray, shape (...)
+        Mean of each entry.
+    scale : float
+        Standard deviation over all entries.
+    actions : ndarray, shape (n, k)
+        Standardised actions.
+    frequencies : ndarray, shape (k, D/2)
+        ω.
+    projection : ndarray, shape (k + 1, D)
+        G.
+    weight : ndarray, shape (n,), or None
+        Weights of the rows.
+    target : ndarray, shape (n, d), or None
+        What the encoder starts from.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        X: NDArray[Any],
+        centre: Array,
+        scale: float,
+        actions: Array,
+        frequencies: Array,
+        projection: Array,
+        weight: Array | None,
+        target: Array | None,
+        device: Any,
+    ) -> None:
+        self.device = device
+        self.source, self.centre, self.scale = X, centre, scale
+        # Rows of weight zero are never drawn.
+        self.rows = np.arange(len(X)) if weight is None else np.flatnonzero(weight > 0)
+        self.weight = None if weight is None else self.tensor(weight / weight[self.rows].mean())
+        self.target = None if target is None else self.tensor(target)
+        self.actions = self.tensor(actions)
+        self.frequencies, self.projection = self.tensor(frequencies), self.tensor(projection)
+        self.mean, self.covariance = _action_moments(actions, weight)
+        self.x = self._all_features() if 4 * X.size <= _FEATURE_BYTES else None
+        cached = 4 * len(X) * projection.shape[1] <= _CACHE_BYTES
+        self.projected = self._all_projected() if cached else None
+
+    def tensor(self, values: NDArray[Any]) -> Any:
+        """Array in single precision on the device."""
+        return import_torch().as_tensor(np.array(values, dtype=np.float32), device=self.device)
+
+    def features(self, rows: Any) -> Any:
+        """Scaled features of rows: an array of row numbers or a slice."""
+        return self.tensor((np.asarray(self.source[rows], dtype=float) - self.centre) / self.scale)
+
+    def batch(self, index: Any) -> Batch:
+        """Tensors of rows; ``index`` holds row numbers on the device."""
+        actions = self.actions[index]
+        if self.projected is None:
+            projected = projected_features(actions, self.frequencies, self.projection)
+        else:
+            projected = self.projected[index]
+        return Batch(
+            x=self.features(index.cpu().numpy()) if self.x is None else self.x[index],
+            actions=actions,
+            projected=projected,
+            weight=None if self.weight is None else self.weight[index],
+            target=None if self.target is None else self.target[index],
+        )
+
+    def line(self, encode: Callable[[Any], Any], seed: int, number: int) -> ActionLine:
+        """Least squares of the code on (1, A) over all rows, or over 20 000 drawn anew each time."""
+        torch = import_torch()
+        rows = self.rows
+        if len(rows) > _LINE_ROWS:
+            rows = np.sort(np.random.default_rng([seed, _LINE_KEY, number]).choice(rows, _LINE_ROWS, replace=False))
+        index = torch.as_tensor(rows, device=self.device)
+        gram: Any = 0.0
+        with torch.no_grad():
+            for part in torch.split(index, block_rows(self.source.shape[1:])):
+                phi = encode(self.x[part] if self.x is not None else self.features(part.cpu().numpy())).double()
+                actions = self.actions[part].double()
+                design = torch.cat([torch.ones_like(actions[:, :1]), actions], dim=1)
+                weighted = design if self.weight is None else design * self.weight[part].double()[:, None]
+                gram = gram + weighted.T @ torch.cat([design, phi], dim=1)
+            size = self.actions.shape[1] + 1
+            coefficients = torch.linalg.solve_ex(gram[:, :size], gram[:, size:])[0]
+        moments = (torch.as_tensor(part, device=self.device) for part in (self.mean, self.covariance))
+        return ActionLine(coefficients[1:].T, coefficients[0], *moments)
+
+    def _all_features(self) -> Any:
+        torch = import_torch()
+        step = block_rows(self.source.shape[1:])
+        return torch.cat([self.features(slice(a, a + step)) for a in range(0, len(self.source), step)])
+
+    def _all_projected(self) -> Any:
+        torch = import_torch()
+        parts = torch.split(self.actions, 65_536)
+        return torch.cat([projected_features(part, self.frequencies, self.projection) for part in parts])
+
+
+def _action_moments(actions: Array, weight: Array | None) -> tuple[Array, Array]:
+    share = np.full(len(actions), 1 / len(actions)) if weight is None else weight / weight.sum()
+    mean = share @ actions
+    centred = actions - mean
+    return mean, (centred * share[:, None]).T @ centred
+
+
+class PlainObjective:
+    r"""Reconstruction of a deterministic code, or of a noisy one with a penalty on its distance from the standard normal.
+
+    Deterministic: mean squared error over rows and entries. Variational: the code is drawn from
+    :math:`N(\phi(x), \mathrm{diag}\,s(x)^2)`, and :math:`\beta\,E\,KL(q(z\mid x)\,\|\,N(0, I))` is added.
+
+    Parameters
+    ----------
+    encoder, decoder : torch.nn.Module
+        On the device. A noisy encoder gives (b, 2d): φ and log s.
+    n_components : int
+        d.
+    log_sd : torch.Tensor, shape (d,), optional
+        log s for all rows alike, of an encoder that gives φ alone.
+    prior_weight : float or None
+        β; None is the deterministic code.
+    """
+
+    def __init__(
+        self, encoder: Any, decoder: Any, n_components: int, *, log_sd: Any = None, prior_weight: float | None = None
+    ) -> None:
+        self.encoder, self.decoder, self.n_components = encoder, decoder, n_components
+        self.log_sd, self.prior_weight = log_sd, prior_weight
+
+    def parameters(self) -> list[Any]:
+        """What is trained."""
+        own = [] if self.log_sd is None else [self.log_sd]
+        return [*self.encoder.parameters(), *self.decoder.parameters(), *own]
+
+    def train(self, mode: bool) -> None:
+        """Training or evaluation mode of both modules."""
+        self.encoder.train(mode)
+        self.decoder.train(mode)
+
+    def encode(self, x: Any) -> Any:
+        """φ, shape (b, d)."""
+        return self.encoder(x)[:, : self.n_components]
+
+    def posterior(self, x: Any) -> tuple[Any, Any]:
+        """φ and log s, each of shape (b, d)."""
+        out = self.encoder(x)
+        phi = out[:, : self.n_components]
+        return phi, out[:, self.n_components :] if self.log_sd is None else self.log_sd.expand_as(phi)
+
+    def __call__(self, batch: Batch, share: float, generator: Any) -> Parts:
+        """Code, reconstruction error and loss without the invariance penalty; ``share`` is that of :func:`ramp`."""
+        if self.prior_weight is None:
+            phi = self.encode(batch.x)
+            reconstruction = squared_error(batch, self.decoder(phi))
+            return phi, reconstruction, reconstruction
+        phi, log_sd = self.posterior(batch.x)
+        # Drawn on the CPU and moved, so that devices differ by rounding only.
+        noise = import_torch().randn(phi.shape, generator=generator, device="cpu").to(phi.device)
+        reconstruction = squared_error(batch, self.decoder(phi + log_sd.exp() * noise))
+        divergence = ((phi.square() + (2 * log_sd).exp() - 1) / 2 - log_sd).sum(dim=1)
+        return phi, reconstruction, reconstruction + self.prior_weight * batch.mean(divergence)
+
+
+def squared_error(batch: Batch, decoded: Any) -> Any:
+    """Mean squared error over rows and entries."""
+    return batch.mean((decoded - batch.x).square().flatten(1).mean(dim=1))
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How to train: λ, steps, rows of a batch, peak of the learning rate, key of all draws, progress line."""
+
+    penalty: float
+    max_steps: int
+    batch_size: int
+    learning_rate: float
+    unbiased: bool
+    seed: int
+    verbose: int
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingTrace:
+    """Means over a hundredth of the steps each: (step, reconstruction, q_b, weight), and whether the loss settled."""
+
+    history: list[dict[str, float]]
+    settled: bool
+
+
+def run_steps(objective: Any, data: TrainingData, plan: TrainingPlan) -> TrainingTrace:
+    """Minimise the objective plus λ times the penalty; the modules are changed in place.
+
+    :func:`causalkit.nn.train_module` counts in epochs, at one rate and with one loss: here the rate, the weight of the
+    penalty and the start from a target follow the number of the step, and some steps take two batches.
+
+    Raises
+    ------
+    FloatingPointError
+        A loss that is not finite.
+    """
+    torch = import_torch()
+    optimiser = torch.optim.Adam(objective.parameters(), lr=plan.learning_rate)
+    recorder = _Recorder(plan)
+    line: ActionLine | None = None
+    with ExitStack() as stack:
+        if data.device.type == "cpu":
+            stack.enter_context(single_threaded())
+        if plan.foreign:  # dropout of a module from outside, and Pyro, draw from torch's global generators
+            stack.enter_context(global_seed(derived_seed(plan.seed, _GLOBAL_KEY), data.device))
+        progress = stack.enter_context(ProgressLine("autoencoder", plan.max_steps, plan.verbose))
+        noise = torch_generator(plan.seed, _NOISE_KEY)
+        batches = _batches(data, plan)
+        refresh = _refresh_steps(data, plan)
+        for step in range(plan.max_steps):
+            share = ramp(step, plan.max_steps)
+            weight = plan.penalty * share
+            if plan.unbiased and step % refresh == 0:
+                objective.train(False)
+                line = data.line(objective.encode, plan.seed, step)
+            objective.train(True)
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * one_cycle(step, plan.max_steps)
+            batch = data.batch(next(batches))
+            optimiser.zero_grad(set_to_none=True)
+            phi, reconstruction, loss = objective(batch, share, noise)
+            if data.target is not None and step < _START_SHARE * plan.max_steps:
+                loss = loss + batch.mean((phi - batch.target).square().mean(dim=1))
+            q_b = None
+            if weight > 0 or recorder.is_due(step):
+                q_b = _penalty(phi, batch, line)
+                loss = loss + (weight * q_b).to(loss.dtype) if weight > 0 else loss
+            loss.backward()
+            optimiser.step()
+            recorder.add(step, reconstruction, q_b, loss, weight)
+            progress.update(step + 1, recorder.text)
+    objective.train(False)
+    return recorder.trace()
+
+
+def _penalty(phi: Any, batch: Batch, line: ActionLine | None) -> Any:
+    if line is None:
+        return whitened_penalty(phi, batch.actions, batch.projected, batch.weight)
+    return two_batch_penalty(phi, batch.actions, batch.projected, line, batch.weight)
+
+
+def _batches(data: TrainingData, plan: TrainingPlan) -> Iterator[Any]:
+    """Row numbers of batches without end; an epoch leaves out the rows that do not fill a batch."""
+    torch = import_torch()
+    size = plan.batch_size * (2 if plan.unbiased else 1)
+    size = min(size, len(data.rows))
+    rows = torch.as_tensor(data.rows, device="cpu")
+    epoch = 0
+    while True:
+        order = torch.randperm(len(rows), generator=torch_generator(plan.seed, _ORDER_KEY, epoch), device="cpu")
+        for part in torch.split(rows[order].to(data.device), size):
+            if len(part) == size:
+                yield part
+        epoch += 1
+
+
+def _refresh_steps(data: TrainingData, plan: TrainingPlan) -> int:
+    """Steps between two fits of the line: an epoch, and 40 where an epoch is longer, as the code moves on."""
+    return max(1, min(len(data.rows) // (2 * plan.batch_size), _LINE_STEPS))
+
+
+class _Recorder:
+    """Means over intervals, taken from the device once per interval."""
+
+    def __init__(self, plan: TrainingPlan) -> None:
+        self.max_steps = plan.max_steps
+        self.length = max(1, plan.max_steps // _RECORDS)
+        self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []
+        self.text = ""
+        self._sums: list[Any] = [0.0, 0.0, 0.0]
+        self._counts = [0, 0]
+
+    def is_due(self, step: int) -> bool:
+        return (step + 1) % self.length == 0 or step + 1 == self.max_steps
+
+    def add(self, step: int, reconstruction: Any, q_b: Any, loss: Any, weight: float) -> None:
+        self._sums[0] = self._sums[0] + reconstruction.detach()
+        self._sums[2] = self._sums[2] + loss.detach()
+        self._counts[0] += 1
+        if q_b is not None:
+            self._sums[1] = self._sums[1] + q_b.detach()
+            self._counts[1] += 1
+        if not self.is_due(step):
+            return
+        error, total = (float(self._sums[j]) / self._counts[0] for j in (0, 2))
+        invariance = float(self._sums[1]) / self._counts[1]
+        if not math.isfinite(error + total + invariance):
+            raise FloatingPointError(
+                f"training diverged before step {step + 1}: reconstruction error {error:g}, penalty {invariance:g}. "
+                "Lower learning_rate or penalty, or check that a module of your own gives finite numbers."
+            )
+        self.history.append({"step": step + 1, "reconstruction": error, "q_b": invariance, "weight": weight})
+        self.losses.append(total)
+        self.text = f"reconstruction {error:.4g}, penalty {invariance:.3g}"
+        self._sums, self._counts = [0.0, 0.0, 0.0], [0, 0]
+
+    def trace(self) -> TrainingTrace:
+        tenth = max(1, len(self.losses) // 10)
+        last, before = np.mean(self.losses[-tenth:]), np.mean(self.losses[-2 * tenth : -tenth] or [np.inf])
+        return TrainingTrace(self.history, bool(last > 0.9 * before))

@@ -1,0 +1,441 @@
+r"""Autoencoders whose code is linear in the action on average.
+
+.. math:: \min_{\phi, g}\; E\|X - g(\phi(X))\|^2/m + \lambda\,Q_B(\phi)
+
+The reconstruction keeps the code injective, the penalty of :func:`causalkit.extrapolation.invariance_penalty` makes
+:math:`E[\phi(X)\mid A]` linear in A. "Any type of autoencoder" may be combined with such a penalty (Saengkyongam,
+Rosenfeld, Ravikumar, Pfister and Peters 2024); its whitened form and the two-batch form are ours.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.extrapolation.autoencoder_networks import (
+    block_rows,
+    check_module,
+    check_outputs,
+    leaky_outputs,
+    leaky_perceptron,
+    user_outputs,
+)
+from causalkit.extrapolation.autoencoder_training import PlainObjective, TrainingData, TrainingPlan, run_steps
+from causalkit.nn import arrays_of_module, import_torch, load_arrays, resolve_device, torch_generator
+from causalkit.nn.blocks import check_layer_sizes
+from causalkit.nn.splits import check_number
+from causalkit.validation import check_choice, check_integer
+
+__all__ = ["AutoencoderPlan", "FittedAutoencoder", "fit_autoencoder", "needs_two_batches"]
+
+Array = NDArray[np.float64]
+
+METHODS = ("autoencoder", "variational", "linear_prior")
+_WEIGHTS_KEY = 7_305
+_FIRST_LOG_SD = -2.0
+_SMALLEST_BATCH, _LARGEST_RATIO = 500, 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderPlan:
+    """How to fit an autoencoder.
+
+    Attributes
+    ----------
+    method : {"autoencoder", "variational", "linear_prior"}
+        Deterministic code; normal posterior with a standard normal prior; normal posterior with a prior whose mean is
+        linear in the action (needs Pyro).
+    n_components : int
+        d.
+    penalty : float
+        λ.
+    encoder_module, decoder_module : torch.nn.Module or None
+        From a batch of features to (b, d), and back. None are perceptrons, for features of two axes.
+    hidden_layer_sizes : tuple of int
+        Of both perceptrons, reversed in the decoder.
+    prior_weight : float
+        β of the variational code. Noise in the code attenuates what is regressed on it, so keep it small.
+    max_steps : int
+        Steps.
+    batch_size : int
+        Rows of a batch.
+    learning_rate : float
+        Peak of the one-cycle schedule of Adam.
+    device : str or torch.device
+        Where to train.
+    seed : int
+        Key of all draws.
+    verbose : int
+        1 shows a progress line.
+    """
+
+    method: str = "autoencoder"
+    n_components: int
+    penalty: float
+    encoder_module: Any = None
+    decoder_module: Any = None
+    hidden_layer_sizes: tuple[int, ...] = (64, 64, 64)
+    prior_weight: float = 1e-3
+    max_steps: int = 4000
+    batch_size: int = 500
+    learning_rate: float = 3e-3
+    device: Any = "auto"
+    seed: int = 0
+    verbose: int = 0
+
+    def checked(self) -> AutoencoderPlan:
+        """The plan with plain numbers; refuses values that make no sense."""
+        check_choice(self.method, "method", METHODS)
+        return replace(
+            self,
+            n_components=check_integer(self.n_components, "n_components", low=1),
+            penalty=check_number(self.penalty, "penalty", above_zero=False),
+            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes),
+            prior_weight=check_number(self.prior_weight, "prior_weight", above_zero=False),
+            max_steps=check_integer(self.max_steps, "max_steps", low=1),
+            batch_size=check_integer(self.batch_size, "batch_size", low=1),
+            learning_rate=check_number(self.learning_rate, "learning_rate", above_zero=True),
+            seed=check_integer(self.seed, "seed", low=0),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedAutoencoder:
+    """A fitted encoder and decoder.
+
+    Attributes
+    ----------
+    method : str
+        As in the plan.
+    n_components : int
+        d.
+    centre : ndarray, shape of a row of features
+        Mean of each entry of the features.
+    scale : float
+        Their one standard deviation, over all rows and entries.
+    encoder_weights, decoder_weights : dict of str to ndarray
+        Weights by name: of the perceptrons, evaluated in numpy, or the state of the modules.
+    encoder_module, decoder_module : torch.nn.Module or None
+        Copies of the user's modules, trained; None for perceptrons. They are not saved: see :meth:`with_modules`.
+    own_modules : tuple of bool
+        Whether encoder and decoder are modules of the user.
+    history : list of dict
+        Means over a hundredth of the steps each: step, reconstruction (in units of the variance), q_b, weight.
+    unbiased : bool
+        Whether the penalty took two batches in each step, because batches were small for it.
+    settled : bool
+        Whether the loss had fallen by less than 10 % from the last but one to the last tenth of the steps.
+    prior : dict of str to ndarray
+        Of "linear_prior", in units of the standardised actions: ``action_matrix`` (d, k), ``intercept`` (d,),
+        ``covariance`` (d, d), ``noise_scale`` (); else empty.
+    device : str
+        Where it was trained; modules of the user are evaluated there too.
+    """
+
+    method: str
+    n_components: int
+    centre: Array
+    scale: float
+    encoder_weights: dict[str, NDArray[Any]]
+    decoder_weights: dict[str, NDArray[Any]]
+    encoder_module: Any
+    decoder_module: Any
+    own_modules: tuple[bool, bool]
+    history: list[dict[str, float]]
+    unbiased: bool
+    settled: bool
+    prior: dict[str, NDArray[Any]]
+    device: str
+
+    def encode(self, X: NDArray[Any]) -> Array:
+        """Code φ(X) of features of shape (n, ...), shape (n, d)."""
+        self._check_features(X)
+        step = block_rows(X.shape[1:])
+        blocks = [self._encode_block(X[a : a + step], a) for a in range(0, len(X), step)]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.n_components))
+
+    def decode(self, phi: Array) -> Array:
+        """Features of codes of shape (n, d), in the units of the features, shape (n, ...)."""
+        if phi.ndim != 2 or phi.shape[1] != self.n_components:
+            raise ValueError(f"codes must have shape (n, {self.n_components}); got {phi.shape}.")
+        if self.own_modules[1]:
+            module, where = self._attached(1), resolve_device(self.device)
+            scaled = user_outputs(module, phi, where, "decoder_module", self.centre.shape)
+        else:
+            scaled = check_outputs(leaky_outputs(self.decoder_weights, phi), "the decoder")
+        return self.centre + self.scale * scaled.reshape(len(phi), *self.centre.shape)
+
+    def row_errors(self, X: NDArray[Any]) -> Array:
+        """Mean squared error of each row's reconstruction, in units of the variance of the fit's rows, shape (n,)."""
+        self._check_features(X)
+        step = block_rows(X.shape[1:])
+        errors = np.empty(len(X))
+        for a in range(0, len(X), step):
+            block = np.asarray(X[a : a + step], dtype=float)
+            gap = (block - self.decode(self.encode(block))) / self.scale
+            errors[a : a + step] = np.square(gap).reshape(len(block), -1).mean(axis=1)
+        return errors
+
+    def reconstruction_error(self, X: NDArray[Any], sample_weight: Array | None = None) -> float:
+        """Share of the variance that is not reconstructed: the mean of :meth:`row_errors`."""
+        return float(np.average(self.row_errors(X), weights=sample_weight))
+
+    @property
+    def module(self) -> Any:
+        """The encoder as a torch module; rebuilt from its weights if it is a perceptron."""
+        return self._attached(0) if self.own_modules[0] else _rebuilt(self.encoder_weights)
+
+    @property
+    def decoder(self) -> Any:
+        """The decoder as a torch module; rebuilt from its weights if it is a perceptron."""
+        return self._attached(1) if self.own_modules[1] else _rebuilt(self.decoder_weights)
+
+    def with_modules(self, encoder_module: Any = None, decoder_module: Any = None) -> FittedAutoencoder:
+        """The same fit with modules of the user put back in after loading; their weights come from the fit.
+
+        Parameters
+        ----------
+        encoder_module, decoder_module : torch.nn.Module, optional
+            Of the structure that was fitted.
+
+        Returns
+        -------
+        FittedAutoencoder
+
+        Raises
+        ------
+        ValueError
+            A module where the fit had a perceptron, or of another structure.
+        """
+        torch = import_torch()
+        given = {"encoder_module": encoder_module, "decoder_module": decoder_module}
+        states = (self.encoder_weights, self.decoder_weights)
+        found: dict[str, Any] = {}
+        for (name, module), own, state in zip(given.items(), self.own_modules, states, strict=True):
+            if module is None:
+                continue
+            if not own:
+                raise ValueError(f"{name} was None in fit, so that there is nothing to put it to: leave it out.")
+            if not isinstance(module, torch.nn.Module):
+                raise ValueError(f"{name} must be a torch.nn.Module; got {type(module).__name__}.")
+            found[name] = load_arrays(copy.deepcopy(module).cpu(), state).eval()
+        return replace(self, **found)
+
+    def _saved_state(self) -> dict[str, Any]:
+        # Modules of the user are code; their weights are kept.
+        return {**vars(self), "encoder_module": None, "decoder_module": None}
+
+    def _attached(self, which: int) -> Any:
+        name = ("encoder_module", "decoder_module")[which]
+        module = getattr(self, name)
+        if module is None:
+            raise ValueError(
+                f"{name} is missing: modules of one's own are code and are not saved. Pass the same {name} again when "
+                "loading."
+            )
+        return module
+
+    def _check_features(self, X: NDArray[Any]) -> None:
+        if X.shape[1:] != self.centre.shape:
+            raise ValueError(
+                f"X must have rows of shape {self.centre.shape} as in fit; got {X.shape[1:]} (X has shape {X.shape})."
+            )
+
+    def _encode_block(self, X: NDArray[Any], first_row: int) -> Array:
+        scaled = (np.asarray(X, dtype=float) - self.centre) / self.scale
+        if self.own_modules[0]:
+            module, where = self._attached(0), resolve_device(self.device)
+            return user_outputs(module, scaled, where, "encoder_module", (self.n_components,))
+        return check_outputs(leaky_outputs(self.encoder_weights, scaled), "the encoder", first_row)
+
+
+def needs_two_batches(penalty: float, batch_size: int) -> bool:
+    """Whether the V-statistic of a batch would penalise the residual's variance too much.
+
+    Its bias is λ/B times the variance of the residual: it is used for λ/B ≤ .2 and B ≥ 500 only.
+    """
+    return penalty > 0 and (batch_size < _SMALLEST_BATCH or penalty / batch_size > _LARGEST_RATIO)
+
+
+def fit_autoencoder(
+    X: NDArray[Any],
+    actions: Array,
+    frequencies: Array,
+    projection: Array,
+    plan: AutoencoderPlan,
+    *,
+    sample_weight: Array | None = None,
+    initial: Array | None = None,
+) -> FittedAutoencoder:
+    r"""Fit an autoencoder with the invariance penalty.
+
+    .. math:: \frac{1}{nm}\sum_i\|x_i - g(\phi(x_i))\|^2 + \lambda\,Q_B(\phi)
+
+    λ is zero in the first 5 % of the steps and rises over the next 20 %. For "variational" the decoder sees a noisy
+    code and β times its divergence from N(0, I) is added; "linear_prior" maximises the evidence bound of
+    :math:`z \sim N(Wa + b, \Sigma)`, :math:`x \sim N(g(z), s^2I)`, and λ Q_B on top unless λ = 0.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, ...)
+        Features, finite; may be a memory map. Each entry is centred, and all are divided by one standard deviation.
+    actions : ndarray, shape (n, k)
+        Standardised actions.
+    frequencies : ndarray, shape (k, D/2)
+        ω of :func:`causalkit.extrapolation.random_fourier_features`.
+    projection : ndarray, shape (k + 1, D)
+        G of :func:`causalkit.extrapolation.project_off_actions`.
+    plan : AutoencoderPlan
+        How to fit.
+    sample_weight : ndarray, shape (n,), optional
+        Weights of the rows.
+    initial : ndarray, shape (n, d), optional
+        Code that the encoder is drawn to in the first 5 % of the steps, beside the reconstruction.
+
+    Returns
+    -------
+    FittedAutoencoder
+
+    Raises
+    ------
+    ValueError
+        Parameters out of range; features of more than two axes without modules; modules that give other shapes or
+        numbers that are not finite; features that do not vary.
+    FloatingPointError
+        Training diverged.
+    MissingDependencyError
+        Torch is missing, or Pyro for "linear_prior".
+    DeviceUnavailableError
+        The device does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from causalkit.extrapolation import project_off_actions, random_fourier_features
+    >>> from causalkit.extrapolation.autoencoders import AutoencoderPlan, fit_autoencoder
+    >>> rng = np.random.default_rng(0)
+    >>> actions = rng.uniform(-1, 1, (600, 1))
+    >>> X = np.tanh((2 * actions + rng.normal(size=(600, 1))) * [0.3, 0.6, 0.9])
+    >>> frequencies = rng.normal(size=(1, 8))
+    >>> _, projection = project_off_actions(random_fourier_features(actions, frequencies), actions)
+    >>> plan = AutoencoderPlan(n_components=1, penalty=10.0, hidden_layer_sizes=(8,), max_steps=20, device="cpu")
+    >>> fitted = fit_autoencoder(X, actions, frequencies, projection, plan)
+    >>> fitted.encode(X).shape, fitted.decode(fitted.encode(X)).shape, fitted.unbiased
+    ((600, 1), (600, 3), False)
+    """
+    plan = plan.checked()
+    import_torch()
+    device = resolve_device(plan.device)
+    _check_shapes(X, plan)
+    centre, scale = feature_scaling(X, sample_weight)
+    data = TrainingData(X, centre, scale, actions, frequencies, projection, sample_weight, initial, device)
+    objective = _objective(plan, data)
+    n_rows = len(data.rows)
+    unbiased = needs_two_batches(plan.penalty, min(plan.batch_size, n_rows))
+    training = TrainingPlan(
+        penalty=plan.penalty,
+        max_steps=plan.max_steps,
+        batch_size=max(1, min(plan.batch_size, n_rows // 2 if unbiased else n_rows)),
+        learning_rate=plan.learning_rate,
+        unbiased=unbiased,
+        seed=plan.seed,
+        verbose=plan.verbose,
+        foreign=plan.method == "linear_prior" or plan.encoder_module is not None or plan.decoder_module is not None,
+    )
+    trace = run_steps(objective, data, training)
+    own = (plan.encoder_module is not None, plan.decoder_module is not None)
+    return FittedAutoencoder(
+        method=plan.method,
+        n_components=plan.n_components,
+        centre=centre,
+        scale=scale,
+        encoder_weights=_first_outputs(arrays_of_module(objective.encoder), plan, own[0]),
+        decoder_weights=arrays_of_module(objective.decoder),
+        encoder_module=objective.encoder.cpu() if own[0] else None,
+        decoder_module=objective.decoder.cpu() if own[1] else None,
+        own_modules=own,
+        history=trace.history,
+        unbiased=unbiased,
+        settled=trace.settled,
+        prior=objective.prior() if plan.method == "linear_prior" else {},
+        device=str(device),
+    )
+
+
+def feature_scaling(X: NDArray[Any], sample_weight: Array | None = None) -> tuple[Array, float]:
+    """Mean of each entry, and one standard deviation over rows and entries; two passes over blocks of rows."""
+    weight = np.full(len(X), 1 / len(X)) if sample_weight is None else sample_weight / sample_weight.sum()
+    step = block_rows(X.shape[1:])
+    starts = range(0, len(X), step)
+    centre = sum(
+        (np.tensordot(weight[a : a + step], np.asarray(X[a : a + step], dtype=float), 1) for a in starts),
+        np.zeros(X.shape[1:]),
+    )
+    variance = 0.0
+    for a in starts:
+        gap = np.asarray(X[a : a + step], dtype=float) - centre
+        variance += float(weight[a : a + step] @ np.square(gap).reshape(len(gap), -1).mean(axis=1))
+    largest = float(np.abs(centre).max(initial=0.0))
+    if not variance > (1e-12 * largest) ** 2:
+        raise ValueError("X does not vary: all features are constant, so there is nothing to encode.")
+    return np.asarray(centre), math.sqrt(variance)
+
+
+def _check_shapes(X: NDArray[Any], plan: AutoencoderPlan) -> None:
+    for name in ("encoder_module", "decoder_module"):
+        if X.ndim > 2 and getattr(plan, name) is None:
+            raise ValueError(
+                f"{name} is missing: X has shape {X.shape}, and the perceptrons take features of shape (n, m) only. "
+                f'Pass a torch module for each direction; method="{plan.method}" needs both.'
+            )
+
+
+def _objective(plan: AutoencoderPlan, data: TrainingData) -> Any:
+    torch = import_torch()
+    noisy = plan.method != "autoencoder"
+    d, shape = plan.n_components, data.source.shape[1:]
+    generator = torch_generator(plan.seed, _WEIGHTS_KEY)
+    sizes = plan.hidden_layer_sizes
+    log_sd = None
+    rows = data.features(slice(0, 64))
+    if plan.encoder_module is not None:
+        encoder = check_module(plan.encoder_module, "encoder_module", rows, (d,), data.device)
+        log_sd = torch.full((d,), _FIRST_LOG_SD, device=data.device, requires_grad=True) if noisy else None
+    else:
+        encoder = leaky_perceptron((shape[0], *sizes, 2 * d if noisy else d), generator)
+        if noisy:  # a code that is nearly free of noise at first, or the decoder ignores it
+            with torch.no_grad():
+                encoder[-1].bias[d:] += _FIRST_LOG_SD
+        encoder = encoder.to(data.device)
+    if plan.decoder_module is not None:
+        with torch.no_grad():
+            codes = encoder.eval()(rows)[:, :d]
+        decoder = check_module(plan.decoder_module, "decoder_module", codes, tuple(shape), data.device)
+    else:
+        decoder = leaky_perceptron((d, *reversed(sizes), shape[0]), generator).to(data.device)
+    if plan.method == "linear_prior":
+        from causalkit.extrapolation.linear_prior import LinearPriorObjective
+
+        return LinearPriorObjective(encoder, decoder, d, data.actions.shape[1], log_sd=log_sd, device=data.device)
+    weight = plan.prior_weight if plan.method == "variational" else None
+    return PlainObjective(encoder, decoder, d, log_sd=log_sd, prior_weight=weight)
+
+
+def _first_outputs(weights: dict[str, NDArray[Any]], plan: AutoencoderPlan, own: bool) -> dict[str, NDArray[Any]]:
+    """Weights of the mean alone: a perceptron with noise gives the code's scale as well."""
+    if own or plan.method == "autoencoder":
+        return weights
+    last = max(int(name.partition(".")[0]) for name in weights)
+    cut = {f"{last}.{part}": weights[f"{last}.{part}"][: plan.n_components].copy() for part in ("weight", "bias")}
+    return {**weights, **cut}
+
+
+def _rebuilt(weights: dict[str, NDArray[Any]]) -> Any:
+    layers = sorted({int(name.partition(".")[0]) for name in weights})
+    sizes = [weights[f"{layers[0]}.weight"].shape[1], *(len(weights[f"{layer}.bias"]) for layer in layers)]
+    return load_arrays(leaky_perceptron(sizes, torch_generator(0)), weights).eval()
