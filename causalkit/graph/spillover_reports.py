@@ -44,7 +44,7 @@ def with_degree(data: NodeFeatures, degree: Array, center: float, scale: float) 
     place = np.array([data.sets.columns.shape[1]])
     sets = {name: part if name == "own" else np.append(part, place) for name, part in data.sets.sets.items()}
     columns = np.hstack([data.sets.columns, column[:, None]])
-    return NodeFeatures(FeatureSets(columns, sets), data.values, data.graph, data.nodes)
+    return NodeFeatures(FeatureSets(columns, sets, data.sets.messages), data.values, data.graph, data.nodes)
 
 
 def exposure_cells(exposure: Array, reached: NDArray[np.bool_]) -> tuple[Codes, list[str]]:

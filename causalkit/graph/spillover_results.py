@@ -65,6 +65,7 @@ class SpilloverResults:
         _residuals: Array
         _repeat_sd: Array
         _clipped: NDArray[np.bool_]
+        _unclipped: Array
         _treatment: Array
         _weight: Array | None
         _groups: NDArray[np.intp] | None
@@ -218,6 +219,7 @@ class SpilloverResults:
             cells,
             labels,
             self.treatment_levels_,
+            self._unclipped,
         )
         inside = [np.ones(n, dtype=bool), *(cells == k for k in range(len(labels)))]
         table["exposure_variance"] = [float(variance[rows].mean() / exposure.var()) for rows in inside]

@@ -159,10 +159,6 @@ def _check_options(learner: Any) -> bool:
             f"final_model: {type(model).__name__} learns one effect from fit(X, y, sample_weight), but there are "
             "several: pass a model with fit(X, T, y) for several treatments, or 'constant', 'linear', 'neural'."
         )
-    if learner.device not in ("auto", "cpu"):
-        from causalkit.nn.device import resolve_device
-
-        resolve_device(learner.device)
     return bool(learner.interaction)
 
 
@@ -226,6 +222,7 @@ def _final_stage(
         device=plan.device,
         n_jobs=plan.n_jobs,
         verbose=plan.verbose,
+        n_bags=plan.n_bags,
     )
     return final, scale
 
@@ -260,6 +257,7 @@ def _nuisance_attributes(rows: NodeRows, nuisance: Residualised) -> dict[str, An
         "graph_fingerprint_": rows.graph.fingerprint,
         "_positions": None if whole else rows.positions,
         "_clipped": nuisance.clipped,
+        "_unclipped": nuisance.unclipped,
         "_treatment": rows.treatment.values,
         "_weight": rows.weight,
         "_groups": None if rows.groups is None else rows.groups.codes,

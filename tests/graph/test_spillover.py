@@ -27,8 +27,7 @@ from causalkit.exceptions import (
     MethodNotApplicableError,
     OverlapWarning,
 )
-from causalkit.graph import Graph, exposure_mapping
-from causalkit.graph.spillover import SpilloverRLearner
+from causalkit.graph import GNNRegressor, Graph, SpilloverRLearner, exposure_mapping
 from causalkit.persistence import load, save
 from tests.graph.networks import erdos_renyi
 
@@ -213,6 +212,25 @@ def test_jobs_frames_and_order_of_rows_make_no_difference() -> None:
     assert_allclose(third.coef_, first.coef_, rtol=1e-4)  # models end a little apart: sums in another order
 
 
+def test_message_passing_nuisances_and_a_neural_final() -> None:
+    pytest.importorskip("torch")
+    case = town(200)
+    learner = SpilloverRLearner(
+        exposure="count",
+        outcome_model=GNNRegressor(encoder="sage", max_iter=30, n_bags=1, device="cpu"),
+        treatment_model=LogisticRegression(),
+        final_model="neural",
+        n_bags=2,
+        device="cpu",
+        **QUICK,
+    ).fit(case["X"], case["y"], treatment=case["t"], graph=case["graph"])
+    models = [model for group in learner._final.models for model in group]
+    assert len(models) == 2 and all(len(model.network.n_iter) == 2 for model in models)
+    assert learner.predict(case["X"]).shape == (200, 2)
+    explained = 1 - learner.outcome_residual_.var() / case["y"].var()
+    assert explained > 0.3
+
+
 # ---------------------------------------------------------------------- exposures
 
 
@@ -371,6 +389,8 @@ def test_overlap_by_cell_and_reports() -> None:
     table = learner.overlap()
     isolated = int((case["graph"].degree == 0).sum())
     assert isolated > 20
+    outside = (case["e"] < 0.05) | (case["e"] > 0.95)
+    assert_allclose(table.loc["all", "outside_05"], outside.mean())
     assert table.loc["no exposure possible", "n"] == isolated
     assert table["n"].iloc[1:].sum() == 600 == table["n"].iloc[0]
     one = (exposure_mapping(case["graph"], case["t"], "count") == 1) & (case["graph"].degree > 0)
