@@ -161,6 +161,8 @@ def check_rows(
     TypeError, AlignmentError, ValueError, IdentificationError
         Naming the argument, what was expected, what was got, and what to do.
     """
+    if y is None:
+        raise ValueError("fit requires y to be passed, but the target y is None: pass the outcome of every row.")
     graph = check_graph(graph)
     values, _ = check_features(X)
     positions = row_positions(X, graph, nodes)

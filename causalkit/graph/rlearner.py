@@ -42,6 +42,7 @@ from causalkit.graph.rlearner_fit import (
     fit_nuisances,
     overall_constant,
 )
+from causalkit.graph.scores import clip_probabilities
 from causalkit.graph.summaries import GraphSummary, summarise_rlearner
 from causalkit.inference.result import check_confidence_level
 from causalkit.validation import check_integer, check_sample_weight, check_vector
@@ -478,7 +479,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             )
         m = _mean_prediction(models["outcome"], data)[:, 0]
         e = _mean_prediction(models["treatment"], data)
-        residual = coded.residuals(np.clip(e, self.clip, 1 - self.clip) if coded.levels is not None else e)
+        residual = coded.residuals(e if coded.levels is None else clip_probabilities(e, self.clip)[0])
         loss, base = (
             np.average((outcome - m - (residual * effect).sum(axis=1)) ** 2, weights=weight)
             for effect in (self._final.predict(data.sets), np.atleast_1d(self.effect_constant_))

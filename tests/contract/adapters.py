@@ -20,7 +20,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
-from causalkit.graph import GNNClassifier, GNNRegressor, Graph, HopFeatures, SpilloverRLearner
+from causalkit.graph import GNNClassifier, GNNRegressor, Graph, GraphRLearner, HopFeatures, SpilloverRLearner
 from causalkit.rewards import RewardDeconfounder
 
 
@@ -358,6 +358,36 @@ class GNNClassifierAdapter(GNNClassifier):
         """Predict for rows in a network of their own."""
         X = _as_table(X)
         return super().predict_proba(X, **self._network(X))
+
+
+class GraphRLearnerAdapter(GraphRLearner):
+    """A learner on the network that is made for hop features; treatments alternate, nuisances are known."""
+
+    _network = HopFeaturesAdapter._network
+
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit with what is made of the rows."""
+        X = _as_table(X)
+        order = np.arange(X.shape[0] if len(X.shape) else 1)
+        return super().fit(
+            X,
+            y,
+            treatment=order % 2,
+            **self._network(X),
+            outcome_predictions=0.0 * order,
+            treatment_predictions=0.0 * order + 0.5,
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+
+    def predict(self, X: Any, *, graph: Any = None, nodes: Any = None) -> Any:
+        """Effects of rows in a network of their own."""
+        X = _as_table(X)
+        return super().predict(X, **self._network(X))
+
+    def score(self, X: Any, y: Any) -> float:
+        """Correlation of effects and outcomes: the R-score needs models that are not known here."""
+        return float(np.corrcoef(self.predict(X), np.asarray(y, dtype=float))[0, 1])
 
 
 class SpilloverRLearnerAdapter(SpilloverRLearner):

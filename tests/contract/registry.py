@@ -34,6 +34,7 @@ from tests.contract.adapters import (
     FirstColumnNoise,
     GNNClassifierAdapter,
     GNNRegressorAdapter,
+    GraphRLearnerAdapter,
     HierarchicalCalibrationAdapter,
     HopFeaturesAdapter,
     ILRAdapter,
@@ -619,6 +620,42 @@ SPILLOVER_CASES = [
 ]
 
 
+def average_effect(fitted: Any, data: ContractData, n_jobs: int | None) -> Any:
+    """The average effect with its influence values."""
+    return fitted.ate()
+
+
+ON_EFFECTS = "it predicts effects and does not transform; tests/graph/test_rlearner.py covers routing and searches"
+RLEARNER_FAILURES = {
+    "test_a_failed_fit_leaves_the_old_one": "a constant outcome is fitted; tests/graph/test_rlearner.py breaks fits",
+    "test_saved_estimator_computes_the_same_in_a_fresh_process": OWN_GRAPH,
+    "test_saved_estimator_has_the_same_state": OWN_GRAPH,
+    "test_pipeline": ON_EFFECTS,
+    "test_routing_through_a_pipeline": ON_EFFECTS,
+    "test_grid_search": ON_EFFECTS,
+    "test_cross_validation_slices_what_belongs_to_rows": ON_EFFECTS,
+    "check_sample_weight_equivalence_on_dense_data": "copies of a row are nodes with treatments of their own",
+    "check_fit2d_1sample": "one row has one level of the treatment, and that is what the message says",
+}
+
+
+def _learner(kind: str, **options: Any) -> ContractCase:
+    learner = GraphRLearnerAdapter(final_model=kind, cv=2, random_state=0, **options)
+    return ContractCase(
+        name=f"graph_rlearner_{kind}",
+        estimator=learner,
+        adapter=learner,
+        make_data=weighted_nodes,
+        grid={"final_model": ["constant", "linear"]},
+        method="predict",
+        result=average_effect,
+        expected_failures=RLEARNER_FAILURES,
+    )
+
+
+RLEARNER_CASES = [_learner("linear"), _learner("constant", n_repeats=2)]
+
+
 CASES: list[ContractCase] = [
     *GRAPH_CASES,
     *COMPOSITION_CASES,
@@ -626,6 +663,7 @@ CASES: list[ContractCase] = [
     *REWARD_CASES,
     *ENCODER_CASES,
     *SPILLOVER_CASES,
+    *RLEARNER_CASES,
     _correction("linear", LinearCalibration(), LinearCalibrationAdapter(), _COV, CORRECTION_FAILURES),
     _correction(
         "tweedie",

@@ -117,6 +117,7 @@ def test_values_that_are_no_numbers() -> None:
 
 
 def test_rows_of_other_lengths() -> None:
+    refused(ValueError, "requires y to be passed, but the target y is None", y=None)
     refused(ValueError, "y has 5 rows, but X has 120", y=TOWN.y[:5])
     refused(ValueError, r"treatment must hold one value per row: expected shape \(120,\)", treatment=TOWN.t[:5])
     refused(ValueError, "One-hot columns become one column of labels", treatment=np.eye(2)[TOWN.t])
@@ -201,9 +202,10 @@ def test_treatment_that_the_features_determine() -> None:
 
 def test_deterministic_rule_of_own_and_neighbours_covariates_is_flagged() -> None:
     """A threshold of the neighbourhood: no linear function, but models predict it, and hardly any row has overlap."""
-    town = Town(300)
+    town = Town(240)
     t = (town.M[:, 0] > 0).astype(int)
-    learner = GraphRLearner(**QUICK | {"outcome_model": Ridge(10.0)})
+    options = {"outcome_model": Ridge(10.0), "nuisance_features": "graph", "cv": 2}
+    learner = GraphRLearner(**QUICK | options)
     with pytest.warns(OverlapWarning, match=r"\d+\.\d% of the propensities were clipped"):
         learner.fit(town.X, town.base + 2 * t, treatment=t, graph=town.graph)
     assert learner.clipped_share_ > 0.5
