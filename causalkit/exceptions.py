@@ -44,6 +44,7 @@ __all__ = [
     "TooFewPartsError",
     "UnderIdentifiedError",
     "UnseenLevelError",
+    "UnsupportedActionError",
     "WeakInstrumentWarning",
     "ZeroReplacementError",
     "ZeroReplacementWarning",
@@ -200,3 +201,7 @@ class GraphCoverageWarning(UserWarning):
 
 class NetworkDependenceWarning(UserWarning):
     """The standard error rests on a reach or on clusters for which the network leaves little independence."""
+
+
+class UnsupportedActionError(ValueError):
+    """Too few rows carry an answer about an action that was asked for."""

@@ -1,6 +1,7 @@
 """Effects of interventions beyond the data: representations on which actions act linearly, and control functions."""
 
 from causalkit.extrapolation.do_curve import do_mean, do_mean_influence
+from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.invariance import visible_share_spectrum, wild_bootstrap_pvalue
 from causalkit.extrapolation.penalty import (
     between_action_covariance,
@@ -8,11 +9,14 @@ from causalkit.extrapolation.penalty import (
     project_off_actions,
     random_fourier_features,
 )
+from causalkit.extrapolation.rep4ex import Rep4Ex
 from causalkit.extrapolation.second_stage import SplineControlFunction
 from causalkit.extrapolation.sieve import canonical_coordinates, solve_sieve
 from causalkit.extrapolation.support import effective_sample_size
 
 __all__ = [
+    "LinearInvarianceEncoder",
+    "Rep4Ex",
     "SplineControlFunction",
     "between_action_covariance",
     "canonical_coordinates",

@@ -106,6 +106,21 @@ class ActionSupport:
             inside[number] = _inside_share(moved, self.phi)
         return normal, classified, inside
 
+    def observed(self, wanted: Array) -> NDArray[np.bool_]:
+        """Whether actions lie inside the support of those that were tried."""
+        return in_action_support(wanted, self.actions)
+
+    def reach(self, wanted: Array) -> float:
+        """Largest multiple of an action, seen from the mean action, whose ESS is 100 and half of its points inside."""
+        middle = self.actions.mean(axis=0)
+        low, high = 0.0, 1.0
+        for _ in range(8):
+            half = (low + high) / 2
+            normal, classified, inside = self.shares((middle + half * (wanted - middle))[None])
+            good = min(normal[0], classified[0]) * self.n_rows >= _REACHABLE and inside[0] >= _INSIDE
+            low, high = (half, high) if good else (low, half)
+        return low
+
 
 def _inside_share(moved: Array, phi: Array) -> float:
     """Share of points within the 99 % Mahalanobis radius of the training rows; of neighbours above three axes."""
@@ -133,8 +148,8 @@ def _classifier_share(moved: Array, phi: Array) -> float:
     label = np.repeat([0, 1], [len(phi), len(moved)])
     model = make_pipeline(
         StandardScaler(),
-        SplineTransformer(6, degree=3, extrapolation="linear"),
-        LogisticRegression(C=10.0, max_iter=500),
+        SplineTransformer(6, degree=3, extrapolation="constant"),  # a straight tail gives one far row all the weight
+        LogisticRegression(max_iter=500),
     )
     score = model.fit(both, label).decision_function(phi)
     odds = np.exp(np.clip(score - score.max(), -700, 0))

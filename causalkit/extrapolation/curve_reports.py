@@ -1,0 +1,122 @@
+"""Diagnostics and summary of a dose curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.extrapolation.encoder_reports import ASSUMPTIONS
+from causalkit.extrapolation.invariance import InvarianceTest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CurveDiagnostics", "CurveSummary", "independence_test"]
+
+Array = NDArray[np.float64]
+
+CALIBRATION_LIMIT = 0.1
+_LEVEL = 0.01
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CurveDiagnostics:
+    """What to look at before believing a dose curve, one item per attribute.
+
+    Attributes
+    ----------
+    calibration : DataFrame
+        ``c_in``, ``root`` (√C_in in units of sd(y)) and ``limit``, on rows that chose nothing.
+    curves : DataFrame
+        The do-curve and the direct regression inside the support, by action.
+    shell : DataFrame
+        Mean squared error on the outer shell of the actions, of the model and of baselines, sorted.
+    canonical_correlations : DataFrame or None
+        Of the encoder; None for a transformer of the user's.
+    invariance : InvarianceTest
+        Test of linear invariance on held-out rows.
+    independence : float
+        p-value of independence of action and residual, beyond the mean.
+    reconstruction : float or None
+        Share of the features' variance that is reconstructed.
+    """
+
+    calibration: pd.DataFrame
+    curves: pd.DataFrame
+    shell: pd.DataFrame
+    canonical_correlations: pd.DataFrame | None
+    invariance: InvarianceTest
+    independence: float
+    reconstruction: float | None
+
+    @property
+    def visible_share(self) -> Any:
+        """Which deviations from an affine representation could be seen."""
+        return self.invariance.visible
+
+    @property
+    def ok(self) -> bool:
+        """Whether the curve meets the data inside the support, and no test refuses at 1 %."""
+        root = float(self.calibration["root"].iloc[0])
+        return root <= CALIBRATION_LIMIT and self.invariance.pvalue >= _LEVEL and self.independence >= _LEVEL
+
+    def __repr__(self) -> str:
+        root = float(self.calibration["root"].iloc[0])
+        lines = [
+            f"CurveDiagnostics(ok={self.ok})",
+            f"Calibration inside the support: off by {root:.3g} sd(y) on average (limit {CALIBRATION_LIMIT})",
+            "Mean squared error on the outer shell of the actions:",
+            self.shell.round(4).to_string(),
+            f"Independence of action and residual: p = {self.independence:.3g}",
+            repr(self.invariance),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CurveSummary:
+    """What was fitted, and the assumptions that it rests on.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The losses of the outer shell.
+    notes, assumptions : tuple of str
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+    assumptions: tuple[str, ...] = ASSUMPTIONS
+
+    def __repr__(self) -> str:
+        lines = [*self.notes, "", self.table.round(4).to_string(), "", "Assumptions"]
+        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
+        table = self.table.to_html(float_format=lambda v: f"{v:.4g}", border=0)
+        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
+
+
+def independence_test(residual: Array, projected: Array, *, n_permutations: int = 499, seed: int = 0) -> float:
+    r"""p-value for independence of the action and the residual beyond its mean.
+
+    The control function needs V independent of A, not only mean-independent. The statistic is
+    :math:`n^{-1}\|S'F_\perp\|^2` with S = (R², |R|) centred and in units of their spread; rows are permuted.
+    """
+    both = np.hstack([residual**2, np.abs(residual)])
+    centred = both - both.mean(axis=0)
+    spread = centred.std(axis=0)
+    scaled = centred / np.where(spread > 0, spread, 1.0)
+    rng = np.random.default_rng(seed)
+
+    def statistic(values: Array) -> float:
+        return float(((values.T @ projected) ** 2).sum())
+
+    found = statistic(scaled)
+    larger = sum(statistic(scaled[rng.permutation(len(scaled))]) >= found for _ in range(n_permutations))
+    return (1 + larger) / (1 + n_permutations)

@@ -1,0 +1,162 @@
+"""Choosing the encoder's tuning with the outcome: agreement inside the support, and the outer shell of the actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.extrapolation.baselines import crossfit_regression
+from causalkit.extrapolation.curve_part import CurvePart
+
+__all__ = ["Choice", "SelectionSplit", "calibration_loss", "choose_tuning", "outer_shell", "selection_split"]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+_REPORT_SHARE, _HELD_SHARE, _SHELL_SHARE = 0.2, 0.25, 0.2
+_MOST_ACTIONS = 300
+_MOST_ROWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class SelectionSplit:
+    """Which rows choose and which report.
+
+    Attributes
+    ----------
+    report : ndarray of int
+        Rows of the reported losses, a fifth.
+    train, held : ndarray of int
+        The others, split for the loss inside the support.
+    core, shell : ndarray of int
+        The others, split by their Mahalanobis radius in the actions at its 80 % quantile.
+    """
+
+    report: Rows
+    train: Rows
+    held: Rows
+    core: Rows
+    shell: Rows
+
+    @property
+    def choosing(self) -> Rows:
+        """Everything but the report."""
+        return np.sort(np.concatenate([self.train, self.held]))
+
+
+def outer_shell(actions: Array) -> NDArray[np.bool_]:
+    """Rows whose Mahalanobis radius exceeds its 80 % quantile."""
+    centred = actions - actions.mean(axis=0)
+    inverse = np.linalg.inv(centred.T @ centred / len(centred))
+    radius = np.einsum("ij,jk,ik->i", centred, inverse, centred)
+    return np.asarray(radius > np.quantile(radius, 1 - _SHELL_SHARE))
+
+
+def selection_split(actions: Array, groups: Rows | None, seed: int) -> SelectionSplit:
+    """Draw the split by rows, or by clusters."""
+    rng = np.random.default_rng(seed)
+    n = len(actions)
+    units = np.arange(n) if groups is None else groups
+    place = (rng.permutation(int(units.max()) + 1) / (int(units.max()) + 1))[units]
+    report = np.flatnonzero(place < _REPORT_SHARE)
+    rest = np.flatnonzero(place >= _REPORT_SHARE)
+    held = place[rest] < _REPORT_SHARE + (1 - _REPORT_SHARE) * _HELD_SHARE
+    outside = outer_shell(actions[rest])
+    return SelectionSplit(report, rest[~held], rest[held], rest[~outside], rest[outside])
+
+
+def calibration_loss(part: CurvePart, actions: Array, regression: Array, seed: int) -> float:
+    """Mean over rows of (μ_do(a) - μ_reg(a))², on at most 300 of them; both are E[Y | A = a] inside the support."""
+    rows = np.arange(len(actions))
+    if len(rows) > _MOST_ACTIONS:
+        rows = np.random.default_rng(seed).choice(rows, _MOST_ACTIONS, replace=False)
+    return float(np.mean((thinned(part, seed).do_mean(actions[rows]) - regression[rows]) ** 2))
+
+
+def thinned(part: CurvePart, seed: int) -> CurvePart:
+    """A part whose means run over at most 2000 rows, for losses that are themselves averages."""
+    n = len(part.phi)
+    if n <= _MOST_ROWS:
+        return part
+    rows = np.random.default_rng(seed).choice(n, _MOST_ROWS, replace=False)
+    base = part.outcome_model.structural(part.phi)
+    # ȳ is moved by what the mean of ν over fewer rows is off, so that the curve keeps its level.
+    off = float(np.average(base, weights=part.weight) - base[rows].mean())
+    return CurvePart(
+        part.phi[rows],
+        part.residual[rows],
+        part.action_matrix,
+        part.intercept,
+        part.outcome_model,
+        part.outcome_mean - off,
+        None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The tuning that was chosen, and the path.
+
+    Attributes
+    ----------
+    tuning : float
+        Ridge or penalty of the encoder.
+    calibration : float
+        Weight of the calibration term.
+    path : list of dict
+        penalty, calibration, c_in, shell_loss, chosen.
+    """
+
+    tuning: float
+    calibration: float
+    path: list[dict[str, Any]]
+
+
+def choose_tuning(
+    fits: Callable[[Rows], list[tuple[float, float, CurvePart]]],
+    actions: Array,
+    y: Array,
+    split: SelectionSplit,
+    seed: int,
+) -> Choice:
+    """Smallest sum of the loss inside the support and the loss on the outer shell.
+
+    Parameters
+    ----------
+    fits : callable
+        Rows → (tuning, calibration weight, fitted part) of every candidate, fitted on these rows.
+    actions : ndarray, shape (n, k)
+        Actions.
+    y : ndarray, shape (n,)
+        Outcomes.
+    split : SelectionSplit
+        Rows.
+    seed : int
+        Key of draws.
+
+    Returns
+    -------
+    Choice
+    """
+    choosing = split.choosing
+    regression = np.empty(len(y))
+    regression[choosing] = crossfit_regression(actions[choosing], y[choosing], seed=seed)
+    inside = [
+        (tuning, weight, calibration_loss(part, actions[split.held], regression[split.held], seed))
+        for tuning, weight, part in fits(split.train)
+    ]
+    shell = [
+        float(np.mean((y[split.shell] - thinned(part, seed).do_mean(actions[split.shell])) ** 2))
+        for _, _, part in fits(split.core)
+    ]
+    totals = [c_in + loss for (_, _, c_in), loss in zip(inside, shell, strict=True)]
+    best = int(np.argmin(totals))
+    path = [
+        {"penalty": tuning, "calibration": weight, "c_in": c_in, "shell_loss": loss, "chosen": number == best}
+        for number, ((tuning, weight, c_in), loss) in enumerate(zip(inside, shell, strict=True))
+    ]
+    return Choice(inside[best][0], inside[best][1], path)
