@@ -3,6 +3,7 @@
 from causalkit.extrapolation.do_curve import do_mean, do_mean_influence
 from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.invariance import visible_share_spectrum, wild_bootstrap_pvalue
+from causalkit.extrapolation.neural_stage import NeuralControlFunction
 from causalkit.extrapolation.penalty import (
     between_action_covariance,
     invariance_penalty,
@@ -16,6 +17,7 @@ from causalkit.extrapolation.support import effective_sample_size
 
 __all__ = [
     "LinearInvarianceEncoder",
+    "NeuralControlFunction",
     "Rep4Ex",
     "SplineControlFunction",
     "between_action_covariance",
