@@ -65,7 +65,18 @@ _EXPORTS = {
         "slope_heterogeneity",
         "validate_correction",
     ],
-    "causalkit.graph": ["Graph", "GraphKFold", "HopFeatures", "exposure_contrast", "exposure_mapping"],
+    "causalkit.extrapolation": ["LinearInvarianceEncoder", "NeuralControlFunction", "Rep4Ex", "SplineControlFunction"],
+    "causalkit.graph": [
+        "GNNClassifier",
+        "GNNRegressor",
+        "Graph",
+        "GraphKFold",
+        "GraphRLearner",
+        "HopFeatures",
+        "SpilloverRLearner",
+        "exposure_contrast",
+        "exposure_mapping",
+    ],
     "causalkit.inference": ["InferenceResult"],
     "causalkit.persistence": ["load", "save"],
     "causalkit.rewards": [
@@ -81,7 +92,7 @@ _EXPORTS = {
         "omitted_variable_bias",
         "robustness_value",
     ],
-    "causalkit.selection": ["best_of_n_uplift", "pairwise_accuracy", "ranking_report"],
+    "causalkit.selection": ["best_of_n_uplift", "pairwise_accuracy", "r_stacking", "ranking_report"],
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 _SUBMODULES = (
@@ -91,6 +102,7 @@ _SUBMODULES = (
     "datasets",
     "debiasing",
     "exceptions",
+    "extrapolation",
     "graph",
     "inference",
     "linear",

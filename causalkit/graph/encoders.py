@@ -89,7 +89,7 @@ class GNNRegressor(RegressorMixin, GNNMixin, BaseEstimator):
         Epochs of each bag.
     validation_loss_ : ndarray, shape (n_bags,)
         Mean squared error on its validation rows, with the weights that were kept.
-    loss_curve_ : list of ndarray, shape (n_iter_,) each
+    loss_curve_ : list of ndarray, shape (epochs,) each
         Training loss by epoch.
     graph_ : Graph
         Graph of ``fit``, which ``predict`` uses by default.
@@ -234,7 +234,7 @@ class GNNClassifier(ClassifierMixin, GNNMixin, BaseEstimator):
         Classes.
     n_iter_, validation_loss_ : ndarray, shape (n_bags,)
         Epochs; mean log loss on the validation rows, with the weights that were kept.
-    loss_curve_ : list of ndarray, shape (n_iter_,) each
+    loss_curve_ : list of ndarray, shape (epochs,) each
         Training loss by epoch.
     target_offset_ : ndarray, shape (n_classes,)
         Logarithms of the class shares.

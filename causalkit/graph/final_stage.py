@@ -15,7 +15,7 @@ from sklearn.utils.parallel import delayed
 
 from causalkit._crossfit_tasks import NamedFailure, task_seed
 from causalkit.crossfit import run_tasks
-from causalkit.graph.final_models import Residuals, fit_effect_model
+from causalkit.graph.final_models import Residuals, best_constant, fit_effect_model
 from causalkit.graph.nuisances import takes_graph
 from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
 from causalkit.selection.stacking import r_stacking
@@ -190,7 +190,7 @@ def fit_final_stage(
     if len(candidates) > 1 and n > LARGE:
         return _fit_large(candidates, features, residuals, splits, standard_error, run)
     effects, models = _out_of_fold(candidates, features, residuals, splits, run)
-    weights, table = _weights(candidates, effects, residuals, standard_error)
+    weights, table = _weights(candidates, effects, residuals, splits, standard_error)
     effect = np.tensordot(weights, effects.mean(axis=1), axes=1)
     kept = [found if weight > 0 else [] for weight, found in zip(weights, models, strict=True)]
     return FinalStage(effect, candidates, weights, kept, table)
@@ -216,7 +216,7 @@ def _fit_large(
         # A sample of few nodes has hardly any neighbours in it: its rows are as good as independent.
         return float(values.std() / np.sqrt(len(values)))
 
-    weights, table = _weights(candidates, effects, few, of_sample)
+    weights, table = _weights(candidates, effects, few, _sampled(splits, sample), of_sample)
     weights = np.where(weights >= _LEAST_WEIGHT, weights, 0.0)
     weights /= weights.sum()
     used = [j for j in range(len(candidates)) if weights[j] > 0]
@@ -304,9 +304,10 @@ def _weights(
     candidates: list[FinalCandidate],
     effects: Array,
     residuals: list[Residuals],
+    splits: GraphSplits,
     standard_error: Callable[[Array], float],
 ) -> tuple[Array, list[dict[str, Any]]]:
-    """Weights of the stack, and the table of the comparison."""
+    """Weights of the stack, and the table of the comparison; R-scores are against out-of-fold constants."""
     w = residuals[0].weights
     terms = np.mean(
         [
@@ -316,6 +317,7 @@ def _weights(
         axis=0,
     )
     losses = terms @ w / len(w)
+    constant = _constant_loss(residuals, splits)
     errors = np.zeros(len(candidates))
     for number in range(1, len(candidates)):
         difference = (terms[0] - terms[number]) * w
@@ -336,9 +338,20 @@ def _weights(
             "features": candidate.features or "none",
             "r_loss": float(loss),
             "std_error": float(error),
-            "r_score": float(1 - loss / losses[0]),
+            "r_score": float(1 - loss / constant) if constant > 0 else 0.0,
             "weight": float(weight),
         }
         for candidate, loss, error, weight in zip(candidates, losses, errors, weights, strict=True)
     ]
     return weights, table
+
+
+def _constant_loss(residuals: list[Residuals], splits: GraphSplits) -> float:
+    """R-loss of the constant that fits the other folds best."""
+    losses = []
+    for found, repeat in zip(residuals, splits.splits, strict=True):
+        terms = np.zeros(len(found.outcome))
+        for train, test in repeat:
+            terms[test] = (found.outcome[test] - found.treatment[test] @ best_constant(found.rows(train))) ** 2
+        losses.append(float(np.average(terms, weights=found.weight)))
+    return float(np.mean(losses))

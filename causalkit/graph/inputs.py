@@ -77,7 +77,10 @@ class CodedTreatment:
         return CodedTreatment(self.kind, codes.astype(np.float64), self.levels)
 
     def contrast(self, T0: Any, T1: Any) -> Array:
-        """Weights (k,) of the effects in the effect of going from T0 to T1."""
+        """Weights (k,) of the effects in the effect of going from T0 to T1.
+
+        0 and 1 mean the first and the second level where they are not both levels.
+        """
         if self.levels is None:
             try:
                 return np.array([float(T1) - float(T0)])
@@ -85,11 +88,12 @@ class CodedTreatment:
                 raise ValueError(f"T0 and T1 must be numbers, as the treatment is; got {T0!r} and {T1!r}.") from None
         known = self.levels.tolist()
         found = []
+        numbered = T0 in (0, 1) and T1 in (0, 1) and not (T0 in known and T1 in known)
         for name, value in (("T0", T0), ("T1", T1)):
-            if value in known and (T0 in known or T1 in known):
-                found.append(known.index(value))
-            elif T0 not in known and T1 not in known and value in range(len(known)):
+            if numbered:
                 found.append(int(value))
+            elif value in known:
+                found.append(known.index(value))
             else:
                 raise ValueError(f"{name} must be a level of the treatment, {known}; got {value!r}.")
         return np.eye(len(known))[found[1], 1:] - np.eye(len(known))[found[0], 1:]

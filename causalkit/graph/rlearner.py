@@ -363,7 +363,8 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         X, graph, nodes, exposure
             As in :meth:`predict`; without X the rows of ``fit``, out-of-fold.
         T0, T1 : scalar, default=0 and 1
-            Levels of the treatment (or their numbers, where 0 and 1 are no levels), or values of a continuous one.
+            Levels of the treatment, or values of a continuous one; 0 and 1 mean the first and the second level where
+            they are not both levels.
 
         Returns
         -------

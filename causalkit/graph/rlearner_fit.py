@@ -50,7 +50,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _ENCODERS = ("sign", "sage", "gcn", "gat", "gin")
-_LEAST_VARIANCE = 0.01  # of the mean: floor of Var(T|X) in the scores of a continuous treatment
+_LEAST_VARIANCE = 0.1  # of the mean, about what score_clip does for two levels: one percent lets one row decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +314,7 @@ def effect_scores(
 
 
 def _treatment_variance(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:
-    """Cross-fitted regression of T̃² on the covariates, floored at one percent of its mean."""
+    """Cross-fitted regression of T̃² on the covariates, floored at a tenth of its mean."""
     groups = None if rows.groups is None else rows.groups.codes
     variance = np.empty_like(nuisance.outcome)
     for repeat, residual in enumerate(nuisance.treatment_residual):

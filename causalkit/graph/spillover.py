@@ -35,14 +35,15 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
 
     with direct effect :math:`\tau + \theta g` at exposure g, spillover :math:`\delta + \theta t` per unit of exposure
     at own treatment t, and total effect :math:`\tau + (\delta + \theta)g_{\text{full}}`, everybody treated against
-    nobody. With cross-fitted m = E[Y|X, graph] and e = P(T=1|X, graph), and :math:`\gamma = E[G|X, \text{graph}]`,
-    which follows from e alone (Ee for a linear exposure ET),
+    nobody. With cross-fitted :math:`m = E[Y|X, \text{graph}]` and :math:`e = P(T=1|X, \text{graph})`,
+    and :math:`\gamma = E[G|X, \text{graph}]`, which follows from e alone (Ee for a linear exposure ET),
 
     .. math:: R = (T - e,\; G - \gamma\;[,\; TG - e\gamma]), \qquad
               \hat\beta = \arg\min_\beta \sum_i \big(Y_i - \hat m_i - R_i'\beta(x_i)\big)^2 .
 
-    Averages come from :math:`\Gamma_i = \beta_i + V_i^{-1}R_i(Y_i - \hat m_i - R_i'\beta_i)`, V = E[RR'|X] in closed
-    form, so that errors of m, e and β enter in products only, with standard errors that allow for dependence along the
+    Averages come from :math:`\Gamma_i = \beta_i + V_i^{-1}R_i(Y_i - \hat m_i - R_i'\beta_i)`, where
+    :math:`V = E[RR'|X]` is known in closed form, so that errors of m, e and β enter in products only, with standard
+    errors that allow for dependence along the
     network.
 
     Parameters

@@ -139,7 +139,7 @@ def clustered_rows(values: Array, groups: Groups, skeleton: Skeleton | None, pos
         if shares[worst] > CONDUCTANCE_LIMIT:
             doubts.append(
                 f"{int((shares > CONDUCTANCE_LIMIT).sum())} clusters with conductance above {CONDUCTANCE_LIMIT:g}, the "
-                f"worst {groups.labels[worst]!r} with {shares[worst]:.2g} of its links leaving it"
+                f"worst {groups.labels.tolist()[worst]!r} with {shares[worst]:.2g} of its links leaving it"
             )
     if doubts:
         warnings.warn(
