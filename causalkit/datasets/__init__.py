@@ -4,7 +4,8 @@ Every simulated design takes ``random_state``, documents the order of its draws,
 returns the sample together with its truth: maps return a :class:`SimulatedMap` (a calibration sample, a
 trial, the true effect, and the values that estimators have in the population), compositions a
 :class:`LogisticNormalSample`, confounded linear designs with an augmentation a :class:`ConfoundedLinearSample`, logs of
-published content a :class:`RewardSample`, treatments on networks a :class:`GraphSample`.
+published content a :class:`RewardSample`, treatments on networks a :class:`GraphSample`, actions with features that
+respond to them an :class:`InterventionSample`.
 """
 
 from causalkit.datasets.augmentation_designs import (
@@ -47,6 +48,11 @@ from causalkit.datasets.graph_sample import GraphSample
 from causalkit.datasets.graph_spillover_designs import make_graph_direct_effect, make_graph_uptake
 from causalkit.datasets.grouped_maps import PanelMap, SiteMap, make_panel_map, make_site_map
 from causalkit.datasets.heteroscedastic_map import heteroscedastic_map_bias, make_heteroscedastic_map
+from causalkit.datasets.image_interventions import (
+    ImageInterventionSample,
+    make_moved_digit,
+    make_rendered_shapes,
+)
 from causalkit.datasets.intervention_designs import InterventionSample, make_intervention_curve
 from causalkit.datasets.mixture_map import MixtureMapTruth, make_mixture_map, mixture_map_truth
 from causalkit.datasets.optical_device import OpticalSample, load_optical_device, make_optical_like
@@ -66,6 +72,7 @@ __all__ = [
     "ConfoundedLinearSample",
     "DifferentialMap",
     "GraphSample",
+    "ImageInterventionSample",
     "InterventionSample",
     "LinearAugmentationSample",
     "LogisticNormalSample",
@@ -111,10 +118,12 @@ __all__ = [
     "make_linear_augmentation",
     "make_logistic_normal",
     "make_mixture_map",
+    "make_moved_digit",
     "make_nonlinear_augmentation",
     "make_optical_like",
     "make_panel_map",
     "make_paper_map",
+    "make_rendered_shapes",
     "make_reward_groups",
     "make_reward_instrument",
     "make_reward_linear",
