@@ -67,7 +67,7 @@ def user_outputs(module: Any, X: NDArray[Any], device: Any, name: str, shape: tu
 
 def check_outputs(outputs: Array, name: str, first_row: int = 0) -> Array:
     """Refuse NaN and infinity, with the first row that has them."""
-    bad = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    bad = np.asarray(~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1))
     if bad.any():
         raise ValueError(
             f"{name} gives NaN or infinity in {int(bad.sum())} of {len(bad)} rows (first: row "

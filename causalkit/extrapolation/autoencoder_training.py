@@ -184,7 +184,7 @@ def _action_moments(actions: Array, weight: Array | None) -> tuple[Array, Array]
 
 
 class PlainObjective:
-    r"""Reconstruction of a deterministic code, or of a noisy one with a penalty on its distance from the standard normal.
+    r"""Reconstruction of a deterministic code, or of a noisy one held near the standard normal.
 
     Deterministic: mean squared error over rows and entries. Variational: the code is drawn from
     :math:`N(\phi(x), \mathrm{diag}\,s(x)^2)`, and :math:`\beta\,E\,KL(q(z\mid x)\,\|\,N(0, I))` is added.
@@ -280,7 +280,9 @@ def run_steps(objective: Any, data: TrainingData, plan: TrainingPlan) -> Trainin
         A loss that is not finite.
     """
     torch = import_torch()
-    optimiser = torch.optim.Adam(objective.parameters(), lr=plan.learning_rate)
+    # One kernel for all parameters: the layers are small, and a call per layer would cost more than the arithmetic.
+    fused = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
+    optimiser = torch.optim.Adam(objective.parameters(), lr=plan.learning_rate, fused=fused)
     recorder = _Recorder(plan)
     line: ActionLine | None = None
     with ExitStack() as stack:
