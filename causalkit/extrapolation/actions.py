@@ -33,7 +33,7 @@ class ActionScale:
         return (actions - self.center) / self.scale
 
 
-def check_actions(actions: Any, *, warn: bool = True, stacklevel: int = 4) -> tuple[Array, list[str], ActionScale]:
+def check_actions(actions: Any, *, warn: bool = True, stacklevel: int = 5) -> tuple[Array, list[str], ActionScale]:
     """Check the actions of a fit.
 
     Parameters
@@ -69,6 +69,7 @@ def check_actions(actions: Any, *, warn: bool = True, stacklevel: int = 4) -> tu
         )
     found = ActionScale(center, scale)
     standard = found.standardised(values)
+    _check_distinct(values, standard, names, warn, stacklevel)
     singular = np.linalg.svd(standard, compute_uv=False) / np.sqrt(n)
     if singular[-1] < _COLLINEAR:
         direction = np.linalg.svd(standard, full_matrices=False)[2][-1]
@@ -76,7 +77,6 @@ def check_actions(actions: Any, *, warn: bool = True, stacklevel: int = 4) -> tu
         raise IdentificationError(
             f"actions has collinear columns {involved} (smallest singular value {singular[-1]:.2g}): drop one of them."
         )
-    _check_distinct(values, names, warn, stacklevel)
     return values, names, found
 
 
@@ -95,10 +95,12 @@ def _table(actions: Any) -> tuple[Array, list[str]]:
     return check_matrix(actions, "actions")
 
 
-def _check_distinct(values: Array, names: list[str], warn: bool, stacklevel: int) -> None:
+def _check_distinct(values: Array, standard: Array, names: list[str], warn: bool, stacklevel: int) -> None:
     k = values.shape[1]
-    distinct = np.unique(values, axis=0)
-    if len(distinct) <= k + 1:
+    distinct = np.unique(standard, axis=0)
+    # Fewer directions than rows although there are few rows: columns are collinear, which has its own message.
+    few = len(distinct) <= k + 1
+    if few and len(distinct) <= np.linalg.matrix_rank(np.column_stack([np.ones(len(distinct)), distinct])):
         raise IdentificationError(
             f"actions has {len(distinct)} distinct rows for {k} columns: a linear function fits the mean of any "
             "representation at that few points (one-hot, binary, one point per arm), so that every encoder satisfies "
@@ -124,10 +126,14 @@ def check_new_actions(actions: Any, names: list[str], from_frame: bool) -> Array
         Another number of columns, names that are missing, one dimension, values that are not finite.
     """
     if from_frame and hasattr(actions, "columns"):
-        absent = [name for name in names if name not in list(map(str, actions.columns))]
+        given = {str(name): name for name in actions.columns}
+        absent = [name for name in names if name not in given]
         if absent:
-            raise ValueError(f"actions has no column {absent}: fit saw the columns {names}.")
-        actions = actions[names]
+            raise ValueError(
+                f"The feature names should match those that were passed during fit: actions has no column {absent}, "
+                f"expected {names}."
+            )
+        actions = actions[[given[name] for name in names]]
     values, _ = _table(actions)
     if values.shape[1] != len(names):
         raise ValueError(f"actions has {values.shape[1]} columns, expected {len(names)} as in fit ({names}).")

@@ -112,6 +112,9 @@ def summarise_encoder(encoder: Any) -> EncoderSummary:
         "Coordinates are known up to an affine map: do not interpret them one by one.",
     ]
     if encoder.method == "sieve":
+        constant = int((encoder._model.basis.scale == 0).sum())
+        if constant:
+            notes.append(f"{constant} constant features are left out")
         notes.append(
             "The sieve has no decoder, hence no reconstruction check; noise on X, or variation in X that Z does not "
             "drive, breaks it, as it breaks the model; images need network features."

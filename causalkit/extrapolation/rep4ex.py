@@ -57,8 +57,8 @@ class Rep4Ex(BaseEstimator):
     r"""Mean outcome under interventions beyond the data, through features on which actions act linearly.
 
     Actions A move hidden variables linearly, Z = MA + V; features X show Z through an unknown injective map; the
-    outcome is Y = ℓ(Z) + U, with U and V dependent. With coordinates φ(X) that are affine in Z, :math:`\phi = WA + b + R`, and
-    :math:`E[Y\mid\phi, R] = \nu(\phi) + \psi(R)`,
+    outcome is Y = ℓ(Z) + U, with U and V dependent. With coordinates φ(X) that are affine in Z,
+    :math:`\phi = WA + b + R`, and :math:`E[Y\mid\phi, R] = \nu(\phi) + \psi(R)`,
 
     .. math:: E[Y \mid do(a)] = E[\nu(Wa + b + R)] - (E[\nu(\phi)] - E[Y]), \qquad
               E[Y \mid X = x, do(a)] = \nu(\phi(x)) + \psi(\phi(x) - Wa - b).
@@ -110,6 +110,8 @@ class Rep4Ex(BaseEstimator):
     action_names_ : list of str
     n_features_in_ : int
         Number of actions.
+    feature_names_in_ : ndarray of str, shape (k,)
+        Their names, where ``fit`` saw a frame.
 
     Raises
     ------
@@ -201,7 +203,10 @@ class Rep4Ex(BaseEstimator):
                 seed,
             )
             fitted = fit_curve(rows, settings)
-            self._store(rows, settings, fitted, names, hasattr(actions, "columns"))
+            framed = hasattr(actions, "columns")
+            labelled = framed and all(isinstance(name, str) for name in actions.columns)
+            columns = [str(name) for name in features.columns] if hasattr(features, "columns") else None
+            self._store(rows, settings, fitted, names, framed, labelled, columns)
             self._judge()
         return self
 
@@ -244,7 +249,14 @@ class Rep4Ex(BaseEstimator):
         return float(value)
 
     def _store(
-        self, rows: CurveRows, settings: CurveSettings, fitted: FittedCurve, names: list[str], framed: bool
+        self,
+        rows: CurveRows,
+        settings: CurveSettings,
+        fitted: FittedCurve,
+        names: list[str],
+        framed: bool,
+        labelled: bool,
+        columns: list[str] | None,
     ) -> None:
         import pandas as pd
 
@@ -259,6 +271,11 @@ class Rep4Ex(BaseEstimator):
         self.calibration_ = fitted.choice.calibration if fitted.choice is not None else (settings.calibration or 0.0)
         self.path_ = pd.DataFrame([] if fitted.choice is None else fitted.choice.path)
         self.action_names_, self.n_features_in_, self._framed = names, rows.actions.shape[1], framed
+        self._feature_columns = columns
+        if hasattr(self, "feature_names_in_"):
+            delattr(self, "feature_names_in_")
+        if framed and labelled:
+            self.feature_names_in_: NDArray[np.object_] = np.asarray(names, dtype=object)
         self._action_features = getattr(settings.encoder, "action_features", None)
         self._supports = [
             ActionSupport(
@@ -319,7 +336,7 @@ class Rep4Ex(BaseEstimator):
             f"(limit {CALIBRATION_LIMIT}): it misses the data there, and deserves less trust beyond. See diagnostics()."
         )
 
-    def _warn(self, message: str, stacklevel: int = 5) -> None:
+    def _warn(self, message: str, stacklevel: int = 4) -> None:
         warnings.warn(message, ExtrapolationWarning, stacklevel=stacklevel)
 
     # ------------------------------------------------------------------ curves
@@ -353,7 +370,7 @@ class Rep4Ex(BaseEstimator):
         ndarray, shape (m,)
         """
         wanted = self._wanted(actions)
-        values = check_features(features, any_shape=True)
+        values = check_features(self._matched(features), any_shape=True)
         if len(wanted) not in (1, len(values)):
             raise ValueError(
                 f"actions has shape {wanted.shape}, features {values.shape}: expected one action per row of features, "
@@ -521,7 +538,7 @@ class Rep4Ex(BaseEstimator):
             return
         root = float(self.diagnostics_.calibration["root"].iloc[0])
         if root > CALIBRATION_LIMIT:
-            self._warn(self._misses(root), stacklevel=4)
+            self._warn(self._misses(root))
         beyond = np.flatnonzero(~inside)
         found = support_table(self._supports[0], wanted[beyond]) if table is None else table.iloc[beyond]
         poor = np.flatnonzero(found["flag"].isin(["thin", "unsupported"]).to_numpy())
@@ -536,7 +553,17 @@ class Rep4Ex(BaseEstimator):
         )
         if self.on_unsupported == "raise":
             raise UnsupportedActionError(f"{message} Ask for weaker actions, or pass on_unsupported='warn'.")
-        self._warn(f"{message} See support().", stacklevel=4)
+        self._warn(f"{message} See support().")
+
+    def _matched(self, features: Any) -> Any:
+        """Columns of a frame in the order of ``fit``."""
+        if self._feature_columns is None or not hasattr(features, "columns"):
+            return features
+        given = {str(name): name for name in features.columns}
+        absent = [name for name in self._feature_columns if name not in given]
+        if absent:
+            raise ValueError(f"features has no column {absent[:5]}: fit saw {self._feature_columns[:5]}.")
+        return features[[given[name] for name in self._feature_columns]]
 
     def _kept(self, what: str) -> tuple[CurveRows, CurveSettings, list[NDArray[np.intp]]]:
         kept: tuple[CurveRows, CurveSettings, list[NDArray[np.intp]]] | None = getattr(self, "_rows", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -144,9 +145,11 @@ def fit_encoder(encoder: Any, rows: CurveRows, part: Rows, seed: int) -> Any:
         if model.random_state is None:
             model.set_params(random_state=seed)
         groups = None if rows.groups is None else rows.groups.codes[part]
-        return model.fit(
-            rows.features[part], actions=rows.actions[part], sample_weight=rows.weights(part), groups=groups
-        )
+        with warnings.catch_warnings():  # said once, of all rows
+            warnings.filterwarnings("ignore", message="actions lie on a lattice")
+            return model.fit(
+                rows.features[part], actions=rows.actions[part], sample_weight=rows.weights(part), groups=groups
+            )
     return model.fit(rows.features[part])
 
 
@@ -310,7 +313,7 @@ def _shell_of_model(rows: CurveRows, fitted: FittedCurve, settings: CurveSetting
     if tunable(settings.encoder):
         chosen.set_params(ridge=encoder.ridge_)
     core = fit_encoder(chosen, rows, split.core, settings.seed)
-    calibration = 0.0 if fitted.choice is None else fitted.choice.calibration
+    calibration = (settings.calibration or 0.0) if fitted.choice is None else fitted.choice.calibration
     part = _second_stage(rows, settings, core, split.core, calibration)
     error = rows.y[split.shell] - thinned(part, settings.seed).do_mean(rows.moved[split.shell])
     return float(np.mean(error**2))

@@ -3,11 +3,13 @@ r"""The second stage: outcome on representation and residual, :math:`E[Y \mid \p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.extrapolation.splines import TensorSplines
 from causalkit.validation import check_integer, check_matrix, check_sample_weight, check_vector
@@ -96,8 +98,9 @@ class SplineControlFunction(BaseEstimator):
     ----------
     n_knots : int, optional
         Knots per axis; 8, 7, 5 for one, two, three axes.
-    smoothing : float or "auto", default="auto"
-        Weight of the penalty; "auto" minimises generalised cross-validation over five values for each part.
+    smoothing : float, pair of float or "auto", default="auto"
+        Weight of the penalty, for ν and ψ alike or one each; "auto" minimises generalised cross-validation over five
+        values for each part.
 
     Attributes
     ----------
@@ -169,26 +172,36 @@ class SplineControlFunction(BaseEstimator):
 
     def predict(self, phi: Any, residual: Any) -> Array:
         """ν(φ) + ψ(R), shape (n,)."""
-        points, _ = check_matrix(phi, "phi")
-        errors, _ = check_matrix(residual, "residual", n_rows=len(points), like="phi")
-        return self.fit_.nu(points) + self.fit_.psi(errors)
+        points = self._points(phi, "phi")
+        return self.fit_.nu(points) + self.fit_.psi(self._points(residual, "residual", len(points)))
 
     def structural(self, phi: Any) -> Array:
         """ν(φ), shape (n,)."""
-        return self.fit_.nu(check_matrix(phi, "phi")[0])
+        return self.fit_.nu(self._points(phi, "phi"))
+
+    def _points(self, values: Any, name: str, n_rows: int | None = None) -> Array:
+        check_is_fitted(self)
+        points, _ = check_matrix(values, name, n_rows=n_rows, like=None if n_rows is None else "phi")
+        if points.shape[1] != self.n_features_in_:
+            raise ValueError(f"{name} has {points.shape[1]} columns, expected {self.n_features_in_} as in fit.")
+        return points
 
     def _knots(self, n_axes: int) -> int:
         if self.n_knots is not None:
             return check_integer(self.n_knots, "n_knots", low=2)
         return _KNOTS.get(n_axes, 4)
 
-    def _grid(self) -> tuple[float, ...]:
+    def _grid(self) -> list[tuple[float, float]]:
         if isinstance(self.smoothing, str) and self.smoothing == "auto":
-            return _SMOOTHING
-        ok = isinstance(self.smoothing, int | float | np.number) and not isinstance(self.smoothing, bool)
-        if not ok or not np.isfinite(self.smoothing) or self.smoothing < 0:
-            raise ValueError(f'smoothing must be "auto" or a number of at least 0; got {self.smoothing!r}.')
-        return (float(self.smoothing),)
+            return list(product(_SMOOTHING, _SMOOTHING))
+        pair = self.smoothing if isinstance(self.smoothing, tuple | list) else (self.smoothing, self.smoothing)
+        numbers = [isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in pair]
+        if len(pair) != 2 or not all(numbers) or not all(np.isfinite(value) and value >= 0 for value in pair):
+            raise ValueError(
+                f'smoothing must be "auto", a number of at least 0, or one such number each for both parts; got '
+                f"{self.smoothing!r}."
+            )
+        return [(float(pair[0]), float(pair[1]))]
 
 
 def _fit(
@@ -198,7 +211,7 @@ def _fit(
     residual: Array,
     y: Array,
     w: Array,
-    grid: tuple[float, ...],
+    grid: list[tuple[float, float]],
     moments: Array | None,
     calibration: float,
 ) -> SplineFit:
@@ -218,18 +231,17 @@ def _fit(
     rough = [structural.roughness() * size[0], control.roughness() * size[1]]
     ridge = _RIDGE * np.concatenate([np.full(p, size[0]), np.full(control.n_columns, size[1])])
     best: tuple[float, Array, Array, tuple[float, float]] | None = None
-    for first in grid:
-        for second in grid:
-            penalty = np.diag(ridge)
-            penalty[:p, :p] += first * rough[0]
-            penalty[p:, p:] += second * rough[1]
-            inverse: Array = np.asarray(np.linalg.inv(gram + extra + penalty), dtype=np.float64)
-            coef: Array = np.asarray(inverse @ (cross + push), dtype=np.float64)
-            freedom = 1 + float(np.einsum("ij,ji->", inverse, gram))
-            loss = square - 2 * coef @ cross + coef @ gram @ coef
-            score = loss / max(1 - freedom / n, 1e-3) ** 2
-            if best is None or score < best[0]:
-                best = (float(score), coef, inverse, (float(first), float(second)))
+    for first, second in grid:
+        penalty = np.diag(ridge)
+        penalty[:p, :p] += first * rough[0]
+        penalty[p:, p:] += second * rough[1]
+        inverse: Array = np.asarray(np.linalg.inv(gram + extra + penalty), dtype=np.float64)
+        coef: Array = np.asarray(inverse @ (cross + push), dtype=np.float64)
+        freedom = 1 + float(np.einsum("ij,ji->", inverse, gram))
+        loss = square - 2 * coef @ cross + coef @ gram @ coef
+        score = loss / max(1 - freedom / n, 1e-3) ** 2
+        if best is None or score < best[0]:
+            best = (float(score), coef, inverse, (first, second))
     if best is None:
         raise ValueError("no smoothing was tried.")
     return SplineFit(structural, control, best[1], center, mean, best[2], best[3])

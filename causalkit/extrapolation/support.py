@@ -67,6 +67,8 @@ class ActionSupport:
         Representation and residual of the rows, at most 5000 of them.
     actions : ndarray, shape (n, k)
         Their actions.
+    centers : ndarray, shape (m, d)
+        Wa + b of at most 2000 of these actions.
     action_matrix : ndarray, shape (d, k)
         W.
     intercept : ndarray, shape (d,)
@@ -90,18 +92,20 @@ class ActionSupport:
         if len(phi) > _MOST_ROWS:
             rows = np.sort(rng.choice(len(phi), _MOST_ROWS, replace=False))
         self.phi, self.residual, self.actions = phi[rows], residual[rows], actions[rows]
+        # Drawn, since the first rows of sorted data would be one end of the support.
+        some = rng.permutation(len(rows))[:_MOST_ACTIONS]
+        self.centers = self.actions[some] @ action_matrix.T + intercept
         self.action_matrix, self.intercept, self.n_rows = action_matrix, intercept, n_rows
         self.seed = seed
 
     def shares(self, wanted: Array) -> tuple[Array, Array, Array]:
         """ESS/n by normal laws and by a classifier, and share of points inside, for every action (m, k)."""
         covariance = np.atleast_2d(np.cov(self.residual.T))
-        centers = self.actions[:_MOST_ACTIONS] @ self.action_matrix.T + self.intercept
         normal, classified, inside = (np.empty(len(wanted)) for _ in range(3))
         for number, a in enumerate(wanted):
             middle = self.action_matrix @ a + self.intercept
             moved = self.residual + middle
-            normal[number] = effective_sample_size(moved, middle, centers, covariance)
+            normal[number] = effective_sample_size(moved, middle, self.centers, covariance)
             classified[number] = _classifier_share(moved, self.phi)
             inside[number] = _inside_share(moved, self.phi)
         return normal, classified, inside

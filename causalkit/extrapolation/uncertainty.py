@@ -86,7 +86,7 @@ def influence_curve(
     support: Any,
 ) -> CurveResult:
     """Curve with influence values, averaged over the parts of a cross-fit."""
-    n = len(y)
+    n, total = len(y), sum(len(rows) for rows in rows_of)
     influence = np.zeros((n, len(actions)))
     estimate = np.zeros(len(actions))
     for part, rows in zip(parts, rows_of, strict=True):
@@ -95,8 +95,9 @@ def influence_curve(
                 f'method="influence" needs a spline second stage, got {type(part.outcome_model).__name__}: use '
                 'method="bootstrap", or outcome_model=SplineControlFunction().'
             )
-        # A part's mean has n/n_part times the influence on its own rows, and weight n_part/n in the average.
-        influence[rows] = do_mean_influence(
+        # A part's mean has n/n_part times the influence on its own rows, and weight n_part/total in the average; with
+        # repetitions every row is in several parts.
+        influence[rows] += (n / total) * do_mean_influence(
             part.outcome_model.fit_,
             part.phi,
             part.residual,
@@ -106,7 +107,7 @@ def influence_curve(
             actions,
             part.weight,
         )
-        estimate += part.do_mean(actions) * len(rows) / n
+        estimate += part.do_mean(actions) * len(rows) / total
     plain = InferenceResult.from_influence(estimate, influence, names=names, groups=groups)
     return CurveResult(
         estimate=plain.estimate,
@@ -129,7 +130,7 @@ def resampled_curves(
     members = [np.flatnonzero(units == label) for label in labels] if len(labels) < len(units) else None
     model = part.outcome_model
     if isinstance(model, SplineControlFunction):
-        model = clone(model).set_params(smoothing=float(np.mean(part.outcome_model.smoothing_)))
+        model = clone(model).set_params(smoothing=part.outcome_model.smoothing_)
     curves = np.empty((n_bootstrap, len(actions)))
     for draw in range(n_bootstrap):
         chosen = rng.integers(len(labels), size=len(labels))
@@ -153,15 +154,16 @@ def bootstrap_curve(
     seed: int,
 ) -> CurveResult:
     """Curve with the covariance of resampled second stages, the representation held."""
-    n = len(y)
+    n, total = len(y), sum(len(rows) for rows in rows_of)
     rng = np.random.default_rng(seed)
     estimate, covariance = np.zeros(len(actions)), np.zeros((len(actions), len(actions)))
     for part, rows in zip(parts, rows_of, strict=True):
         units = np.arange(len(rows)) if groups is None else groups.codes[rows]
         curves = resampled_curves(part, y[rows], observed[rows], actions, units, n_bootstrap, rng)
-        share = len(rows) / n
+        share = len(rows) / total
         estimate += share * part.do_mean(actions)
-        covariance += share**2 * np.atleast_2d(np.cov(curves.T))
+        # Parts of one repetition are independent; repetitions count as one, since they share their rows.
+        covariance += share**2 * max(total / n, 1.0) * np.atleast_2d(np.cov(curves.T))
     what = "rows" if groups is None else f"{groups.n_groups} clusters"
     return CurveResult(
         estimate=estimate,
