@@ -15,7 +15,7 @@ from benchmarks.simulation import Tier
 
 __all__ = ["FAMILIES", "main"]
 
-FAMILIES = ("debiasing", "composition", "augmentation", "rewards", "graph")
+FAMILIES = ("debiasing", "composition", "augmentation", "rewards", "graph", "extrapolation")
 _PAGES = Path(__file__).resolve().parent.parent / "docs" / "validation"
 
 
