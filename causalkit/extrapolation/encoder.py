@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -421,7 +422,35 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return summarise_encoder(self)
 
+    @property
+    def module_(self) -> Any:
+        """Trained encoder network as a torch module."""
+        return self._network("module_").module
+
+    @property
+    def decoder_(self) -> Any:
+        """Trained decoder network as a torch module."""
+        return self._network("decoder_").decoder
+
+    def attach_modules(self, encoder_module: Any = None, decoder_module: Any = None) -> LinearInvarianceEncoder:
+        """Put modules of your own back after loading: they are code, so a file holds their weights only.
+
+        Parameters
+        ----------
+        encoder_module, decoder_module : torch.nn.Module, optional
+            Of the structure that was fitted.
+        """
+        network = self._network("attach_modules").with_modules(encoder_module, decoder_module)
+        self._model = replace(self._model, network=network)
+        return self
+
     # ------------------------------------------------------------------ steps
+
+    def _network(self, what: str) -> Any:
+        if self.method == "sieve":
+            raise AttributeError(f'{what} belongs to networks, but method="sieve" has none.')
+        check_is_fitted(self)
+        return self._model.network
 
     def _features(self, X: Any) -> Any:
         array = check_features(X, any_shape=len(self._shape) > 1 or not isinstance(self.basis, str))
