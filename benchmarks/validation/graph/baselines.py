@@ -33,15 +33,15 @@ def arm_forest(features: Array, sample: Any, folds: Folds, seed: int) -> Array:
     return effect
 
 
-def arm_network(features: Array, sample: Any, folds: Folds, seed: int) -> Array:
-    """Difference of two bagged perceptrons, one per arm, at held-out rows; the perceptron of the pool."""
+def arm_network(features: Array, sample: Any, folds: Folds, seed: int, n_bags: int = 1) -> Array:
+    """Difference of two perceptrons, one per arm, at held-out rows; the perceptron of the pool, averaged over bags."""
     from causalkit.nn import fit_stacked_mlp
 
     effect = np.empty(len(sample.y))
     for k, (train, test) in enumerate(folds):
         for arm, sign in ((1, 1.0), (0, -1.0)):
             rows = train[sample.treatment[train] == arm]
-            model = fit_stacked_mlp(features[rows], sample.y[rows], n_bags=5, seed=1000 * seed + 2 * k + arm)
+            model = fit_stacked_mlp(features[rows], sample.y[rows], n_bags=n_bags, seed=1000 * seed + 2 * k + arm)
             predicted = np.asarray(model.predict(features[test])).reshape(-1)
             effect[test] = sign * predicted if arm else effect[test] + sign * predicted
     return effect

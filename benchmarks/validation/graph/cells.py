@@ -111,7 +111,8 @@ def _rich(rng: np.random.Generator, r: int) -> Mapping[str, float]:
     oracle = fit(sample, r, final_model="neural", **known)
     found["known_neural"] = relative(oracle.predict(sample.X), sample.effect)
     features, folds = hop_matrix(sample), folds_of(learner)
-    found["t_neural"] = relative(arm_network(features, sample, folds, r), sample.effect)
+    for bags in (1, 3, 5):
+        found[f"t_neural_{bags}"] = relative(arm_network(features, sample, folds, r, bags), sample.effect)
     found["t_forest"] = relative(arm_forest(features, sample, folds, r), sample.effect)
     return found
 

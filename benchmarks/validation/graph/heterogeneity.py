@@ -59,7 +59,12 @@ def _arms(tier: Tier) -> Iterator[Row]:
     _, rich, _ = attachment(tier)
     other = baseline(tier)
     what = f"{_C}: neural final stage over two networks, one per arm"
-    yield ratio_row(tier, "A6.1", what, rich["neural"], rich["t_neural"], 0.7)
+    yield ratio_row(tier, "A6.1", what, rich["neural"], rich["t_neural_1"], 0.7)
+    # The listed .64 of arms apart is that of single networks; averages over bags, as in our stages, are harder.
+    for number, bags in enumerate((3, 5)):
+        ratio = float(rich["neural"].mean() / rich[f"t_neural_{bags}"].mean())
+        words = f"{what}, each the average of {bags}"
+        yield recorded(f"A6.{number + 5}", words, ratio, f"against {rich[f't_neural_{bags}'].mean():.3g}")
     yield ratio_row(tier, "A6.2", f"{_C}: default over two forests", rich["default"], rich["t_forest"], 1.15)
     yield ratio_row(tier, "A6.3", f"{_D}: default over two forests", other["default"], other["t_forest"], 0.5)
     yield tier.mean_within("A6.4", f"{_D}: default, {_UNIT}", other["default"], _LESS, 0.6)
