@@ -17,8 +17,8 @@ INTRO = (
     "Every number that `causalkit.extrapolation` has to meet. Actions are uniform on (-1, 1), 10 000 rows unless said, "
     "Z = MA + V with M of size α and V of standard deviation σ; WARP bends Z three times (c = .6), LRELU is a network "
     "of four leaky layers, nearly linear. Errors of a curve are root mean squared errors about the true mean outcome "
-    "at |a| = .5 and 1 (in), 1.25 and 1.5 (near), 2 and 2.5 (far), both signs; with two actions on circles of radius .7, "
-    "1.5 and 2.25 in eight directions. R² is that of least squares of Z on φ, fitted on one half and scored on the "
+    "at |a| = .5 and 1 (in), 1.25 and 1.5 (near), 2 and 2.5 (far), both signs; with two actions on circles of radius "
+    ".7, 1.5 and 2.25 in eight directions. R² is that of least squares of Z on φ, fitted on one half and scored on the "
     "other; beside it stands the floor that the raw features reach. Bars are on medians of five draws and were set "
     "before the library existed. All designs are ours; none is from a paper's experiments."
 )

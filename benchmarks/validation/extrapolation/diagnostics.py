@@ -63,8 +63,8 @@ def _scaled_noise(actions: Array, rng: np.random.Generator, uneven: bool) -> Arr
     return draw * (0.5 + np.abs(actions)) if uneven else draw
 
 
-def _test(rng: np.random.Generator, n: int) -> dict[str, float]:
-    actions = rng.uniform(-1, 1, (n, 1))
+def _test(rng: np.random.Generator, size: int) -> dict[str, float]:
+    actions = rng.uniform(-1, 1, (size, 1))
     standard = (actions - actions.mean()) / actions.std()
     frequencies = draw_frequencies(1, _N_FEATURES, median_distance(standard, rng), rng)
     projected, _ = project_off_actions(ActionMoments(frequencies).values(standard), standard)
@@ -89,7 +89,7 @@ def invariance_rows(tier: Tier) -> Iterator[Row]:
     """G1 to G4 levels, G5 power beside a run of its own."""
     bars = {"affine": "wild, sd of V 1", "uneven": "wild, sd of V ½ + |a|", "permuted": "permutation, sd of V 1"}
     for number, n in enumerate((500, 2000)):
-        found = tier.repeat(_test, 200, 60, seed=_SEED + n, n=n)
+        found = tier.repeat(_test, 200, 60, seed=_SEED + n, size=n)
         for place, (key, words) in enumerate(bars.items()):
             what = f"n={n}, φ = Z, {words}: rejections at 5 %"
             yield tier.share_within(f"G{place + 1}{'ab'[number]}", what, found[key], 0.02, 0.08)

@@ -24,8 +24,8 @@ _LISTED = 400
 _COVERAGE = {4000: (0.955, 0.955, 0.948, 0.935), 1000: (0.968, 0.965, 0.960, 0.950)}
 
 
-def _one(rng: np.random.Generator, n: int) -> dict[str, float]:
-    sample = make_intervention_curve(n, random_state=rng)
+def _one(rng: np.random.Generator, size: int) -> dict[str, float]:
+    sample = make_intervention_curve(size, random_state=rng)
     wanted = np.array(_POINTS)[:, None]
     part = fit_curve_part(sample.latent, sample.actions, sample.y, None, SplineControlFunction())
     influence = do_mean_influence(
@@ -43,7 +43,7 @@ def _one(rng: np.random.Generator, n: int) -> dict[str, float]:
 
 def rows(tier: Tier) -> Iterator[Row]:
     """I1 n = 4000: coverage and size of the errors; I2 n = 1000, beside a run of its own."""
-    found = tier.repeat(_one, 400, 60, seed=_SEED, n=4000)
+    found = tier.repeat(_one, 400, 60, seed=_SEED, size=4000)
     name = "known Z, d=1, α=σ=1, splines, n=4000"
     for j, a in enumerate(_POINTS):
         letter = "abcd"[j]
@@ -55,7 +55,7 @@ def rows(tier: Tier) -> Iterator[Row]:
         yield near(f"I1.2{letter}", f"{name}, a={a:g}: mean error over sd", mean / sd, 1.0, 0.1, band, note)
     for number, (n, listed) in enumerate(_COVERAGE.items()):
         if n != 4000:
-            found = tier.repeat(_one, 400, 60, seed=_SEED + n, n=n)
+            found = tier.repeat(_one, 400, 60, seed=_SEED + n, size=n)
         for j, a in enumerate(_POINTS):
             what = f"n={n}, a={a:g}: coverage of 95 %, listed"
             yield listed_share(f"I{number + 2}{'abcd'[j]}", what, found[f"hit{j}"], listed[j], _LISTED)

@@ -1,0 +1,45 @@
+"""Errors, time and memory of :mod:`causalkit.extrapolation` beside its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from benchmarks.peers.extrapolation.errors import errors
+from benchmarks.peers.extrapolation.growth import growth
+from benchmarks.peers.extrapolation.penalty import penalty
+from benchmarks.peers.extrapolation.scale import million
+from benchmarks.rows import Row
+from benchmarks.simulation import Tier
+
+__all__ = ["HEADING", "INTRO", "PACKAGES", "PAGE", "SEEDS", "TITLES", "rows"]
+
+HEADING = "Extrapolation: beside peers"
+PAGE = "extrapolation_peers.md"
+PACKAGES = ("torch", "engression", "threadpoolctl")
+INTRO = (
+    "Times are medians of processor seconds of calls that take turns in one process, one thread for everybody. The "
+    "dense penalty is the double sum over all pairs of rows with a Gaussian kernel, its value and gradient in torch as "
+    "ours; it is timed with the kernel matrix ready, and with the matrix built in the call. Regressions of y on the "
+    "actions see no features; actions being exogenous, they need to model no confounding, and are the honest "
+    "competitors of a dose curve. Errors are those of the acceptance table, on the same draws; a ratio above one "
+    "means that the peer has the smaller error."
+)
+SEEDS = "make_intervention_curve(random_state=r), r = 0..4; sizes default_rng([75000, job, n])"
+TITLES = {
+    "P": "Penalty and gradient beside the dense form",
+    "M": "A million rows",
+    "N": "Growth of time",
+    "E": "Errors and time beside regressions of y on the actions",
+}
+
+
+def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
+    """Rows of the chosen sections."""
+    from threadpoolctl import threadpool_limits
+
+    from benchmarks.validation.extrapolation.common import quiet
+
+    steps: dict[str, Callable[[Tier], Iterator[Row]]] = {"P": penalty, "M": million, "N": growth, "E": errors}
+    with threadpool_limits(1), quiet():
+        for letter in sections:
+            yield from steps[letter](tier)
