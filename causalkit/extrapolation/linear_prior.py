@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.exceptions import MissingDependencyError
-from causalkit.extrapolation.autoencoder_training import Batch, Parts, PlainObjective, squared_error
+from causalkit.extrapolation.autoencoder_data import Batch, squared_error
+from causalkit.extrapolation.autoencoder_training import Parts, PlainObjective
 from causalkit.nn import import_torch
 
 __all__ = ["LinearPriorObjective", "import_pyro"]

@@ -14,6 +14,7 @@ import pytest
 from causalkit import load, save
 from causalkit.datasets.intervention_designs import make_intervention_curve
 from causalkit.exceptions import DeviceUnavailableError, MissingDependencyError
+from causalkit.extrapolation import autoencoder_data as storage
 from causalkit.extrapolation import autoencoder_training as training
 from causalkit.extrapolation import invariance_penalty, project_off_actions, random_fourier_features
 from causalkit.extrapolation.autoencoder_networks import leaky_outputs, leaky_perceptron
@@ -23,6 +24,7 @@ from causalkit.extrapolation.autoencoders import (
     fit_autoencoder,
     needs_two_batches,
 )
+from causalkit.extrapolation.penalty import orthonormal_moments
 from causalkit.nn import torch_generator
 
 torch = pytest.importorskip("torch")
@@ -205,7 +207,7 @@ def test_a_training_step_does_not_see_the_scale_of_the_code(sample, actions):
     """φ → Hφ + c at the last layer, undone in front of the decoder: same loss, same gradients elsewhere."""
     centre, scale = feature_scaling(sample.features)
     coefficients = projection(actions)[1]
-    data = training.TrainingData(sample.features, centre, scale, actions, FREQUENCIES[1], coefficients, None, None,
+    data = storage.TrainingData(sample.features, centre, scale, actions, FREQUENCIES[1], coefficients, None, None,
                                  torch.device("cpu"))  # fmt: skip
     batch = data.batch(torch.arange(400))
     batch = replace(batch, **{n: getattr(batch, n).double() for n in ("x", "actions", "projected")})
@@ -302,10 +304,30 @@ def test_batches_are_the_same_whether_features_are_kept_or_not(sample, actions, 
     whole = fit(sample.features, actions, penalty=200.0)
     path = tmp_path / "features.npy"
     np.save(path, sample.features)
-    monkeypatch.setattr(training, "_CACHE_BYTES", 0)
-    monkeypatch.setattr(training, "_FEATURE_BYTES", 0)
+    monkeypatch.setattr(storage, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(storage, "_FEATURE_BYTES", 0)
     piecewise = fit(np.load(path, mmap_mode="r"), actions, penalty=200.0)
     np.testing.assert_allclose(piecewise.encode(sample.features), whole.encode(sample.features), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [2**28, 0])
+def test_batches_hold_the_moments_asked_for(limit, sample, actions, monkeypatch):
+    monkeypatch.setattr(storage, "_CACHE_BYTES", limit)
+    centre, scale = feature_scaling(sample.features)
+    projected, coefficients = projection(actions)
+    moments = orthonormal_moments(projected.T @ projected / 400)
+    data = storage.TrainingData(sample.features, centre, scale, actions, FREQUENCIES[1], coefficients, None, None,
+                                 torch.device("cpu"), moments)  # fmt: skip
+    batch = data.batch(torch.tensor([5, 0, 399]))
+    np.testing.assert_allclose(batch.projected, (projected @ moments)[[5, 0, 399]], atol=2e-4)
+    np.testing.assert_allclose(batch.x, ((sample.features - centre) / scale)[[5, 0, 399]], atol=1e-5)
+    np.testing.assert_array_equal(batch.actions, actions[[5, 0, 399]].astype(np.float32))
+    found = fit_autoencoder(
+        sample.features, actions, FREQUENCIES[1], coefficients, AutoencoderPlan(n_components=1, penalty=1.0, **QUICK),
+        moments=moments,
+    )  # fmt: skip
+    phi = found.encode(sample.features)
+    assert np.isfinite(phi).all() and not np.allclose(phi, fit(sample.features, actions).encode(sample.features))
 
 
 def test_scaling_is_one_number_and_a_mean_per_entry(images):
@@ -404,7 +426,7 @@ def test_own_encoder_beside_a_perceptron(sample, actions):
 
 def _batch(weighted, rng, d=2):
     tensors = [torch.as_tensor(rng.normal(size=(30, size))) for size in (4, 3, 5)]
-    return training.Batch(*tensors, torch.as_tensor(rng.uniform(0.2, 2, 30)) if weighted else None, None)
+    return storage.Batch(*tensors, torch.as_tensor(rng.uniform(0.2, 2, 30)) if weighted else None, None)
 
 
 def _noisy(d=2, near_zero=False):
@@ -524,8 +546,8 @@ class _FactoryCalls(torch.overrides.TorchFunctionMode):
 @pytest.mark.parametrize("kept", [True, False])
 def test_every_tensor_is_made_on_the_device_asked_for(method, kept, sample, actions, monkeypatch):
     if not kept:
-        monkeypatch.setattr(training, "_CACHE_BYTES", 0)
-        monkeypatch.setattr(training, "_FEATURE_BYTES", 0)
+        monkeypatch.setattr(storage, "_CACHE_BYTES", 0)
+        monkeypatch.setattr(storage, "_FEATURE_BYTES", 0)
     with _FactoryCalls() as calls:
         for options in ({}, {"penalty": 200.0}, {"encoder_module": torch.nn.Linear(10, 1)}):
             fit(sample.features, actions, method=method, sample_weight=np.ones(400), initial=sample.latent, **options)
@@ -533,16 +555,16 @@ def test_every_tensor_is_made_on_the_device_asked_for(method, kept, sample, acti
 
 
 def test_the_record_of_calls_sees_a_tensor_without_a_device(sample, actions, monkeypatch):
-    original = training.projected_features
+    original = storage.projected_features
 
     def careless(*arguments):
         torch.zeros(3)
         return original(*arguments)
 
-    monkeypatch.setattr(training, "projected_features", careless)
+    monkeypatch.setattr(storage, "projected_features", careless)
     with _FactoryCalls() as calls:
         fit(sample.features, actions)
-    assert "zeros in autoencoder_training.py" in calls.without
+    assert "zeros in autoencoder_data.py" in calls.without
 
 
 @pytest.mark.gpu
