@@ -15,6 +15,7 @@ from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError, WeakInstrumentWarning
 from causalkit.extrapolation.actions import check_new_actions
+from causalkit.extrapolation.components import CanonicalTest
 from causalkit.extrapolation.encoder_inputs import (
     EncoderRows,
     action_moments,
@@ -38,7 +39,7 @@ from causalkit.validation import check_choice, check_integer
 if TYPE_CHECKING:
     pass
 
-__all__ = ["LinearInvarianceEncoder"]
+__all__ = ["LinearInvarianceEncoder", "weak_direction"]
 
 Array = NDArray[np.float64]
 
@@ -331,14 +332,9 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
                 f"the actions do not move the features: the largest canonical correlation on held-out rows is "
                 f"{test.correlations[0]:.3g} (p = {test.pvalues[0]:.2g}). Stronger actions or other features are needed"
             )
-        if test.passed(_LEVEL) < len(test.pvalues):
-            warnings.warn(
-                f"direction {len(test.pvalues)} is hardly moved by the actions: canonical correlation "
-                f"{test.correlations[-1]:.3g} on held-out rows (p = {test.pvalues[-1]:.2g}). Lower n_components to "
-                f"{max(test.passed(_LEVEL), 1)}.",
-                WeakInstrumentWarning,
-                stacklevel=4,
-            )
+        message = weak_direction(test)
+        if message is not None:
+            warnings.warn(message, WeakInstrumentWarning, stacklevel=3)
 
     # ------------------------------------------------------------------ use
 
@@ -484,6 +480,20 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "action_matrix_")
+
+
+def weak_direction(test: CanonicalTest) -> str | None:
+    """What is said of a direction that the actions hardly move, if there is one."""
+    passed = test.passed(_LEVEL)
+    if passed == len(test.pvalues):
+        return None
+    remedy = (
+        f"Lower n_components to {passed}" if passed > 0 else "Stronger actions, other features or more rows are needed"
+    )
+    return (
+        f"direction {len(test.pvalues)} is hardly moved by the actions: canonical correlation "
+        f"{test.correlations[-1]:.3g} on held-out rows (p = {test.pvalues[-1]:.2g}). {remedy}."
+    )
 
 
 def _number_or_auto(value: Any, name: str) -> float | None:

@@ -221,7 +221,8 @@ class NeuralControlFunction(BaseEstimator):
 
     def structural(self, phi: Any) -> Array:
         """ν(φ), shape (n,)."""
-        return self.fit_.nu(self._points(phi, "phi"))
+        points = self._points(phi, "phi")
+        return self.fit_.nu(points)
 
     def _points(self, values: Any, name: str, n_rows: int | None = None) -> Array:
         check_is_fitted(self)

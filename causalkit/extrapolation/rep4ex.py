@@ -13,11 +13,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
-from causalkit.exceptions import ExtrapolationWarning, MethodNotApplicableError, UnsupportedActionError
+from causalkit.exceptions import (
+    ExtrapolationWarning,
+    MethodNotApplicableError,
+    UnsupportedActionError,
+    WeakInstrumentWarning,
+)
 from causalkit.extrapolation.actions import check_actions, check_new_actions
 from causalkit.extrapolation.baselines import BASELINES, make_baseline
 from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, CurveDiagnostics, CurveSummary, independence_test
-from causalkit.extrapolation.encoder import LinearInvarianceEncoder
+from causalkit.extrapolation.encoder import LinearInvarianceEncoder, weak_direction
 from causalkit.extrapolation.encoder_inputs import check_features, transformed_actions
 from causalkit.extrapolation.encoder_models import action_line
 from causalkit.extrapolation.invariance import InvarianceTest, visible_share_spectrum, wild_bootstrap_pvalue
@@ -324,6 +329,9 @@ class Rep4Ex(BaseEstimator):
                 f"{found.independence:.2g}): the control function assumes that V is independent of A."
             )
         own = isinstance(self._encoders[0], LinearInvarianceEncoder)
+        weak = weak_direction(self._encoders[0]._test) if own else None
+        if weak is not None:
+            warnings.warn(weak, WeakInstrumentWarning, stacklevel=3)
         if not own and found.invariance.pvalue < _LEVEL:
             self._warn(
                 f"the representation of {type(self._encoders[0]).__name__} violates linear invariance (p = "

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
 from causalkit._crossfit_tasks import task_seed
+from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.extrapolation.actions import ActionScale
 from causalkit.extrapolation.baselines import make_baseline
 from causalkit.extrapolation.curve_part import CurvePart, fit_curve_part, new_outcome_model
@@ -145,8 +146,9 @@ def fit_encoder(encoder: Any, rows: CurveRows, part: Rows, seed: int) -> Any:
         if model.random_state is None:
             model.set_params(random_state=seed)
         groups = None if rows.groups is None else rows.groups.codes[part]
-        with warnings.catch_warnings():  # said once, of all rows
+        with warnings.catch_warnings():  # said once, of the actions and of the encoder that is kept
             warnings.filterwarnings("ignore", message="actions lie on a lattice")
+            warnings.simplefilter("ignore", WeakInstrumentWarning)
             return model.fit(
                 rows.features[part], actions=rows.actions[part], sample_weight=rows.weights(part), groups=groups
             )
