@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from benchmarks.peers.extrapolation.errors import errors
-from benchmarks.peers.extrapolation.growth import growth
-from benchmarks.peers.extrapolation.penalty import penalty
-from benchmarks.peers.extrapolation.scale import million
+from benchmarks.peers.extrapolation.errors import error_rows
+from benchmarks.peers.extrapolation.growth import growth_rows
+from benchmarks.peers.extrapolation.penalty import penalty_rows
+from benchmarks.peers.extrapolation.scale import million_rows
 from benchmarks.rows import Row
 from benchmarks.simulation import Tier
 
@@ -39,7 +39,12 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
 
     from benchmarks.validation.extrapolation.common import quiet
 
-    steps: dict[str, Callable[[Tier], Iterator[Row]]] = {"P": penalty, "M": million, "N": growth, "E": errors}
+    steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
+        "P": penalty_rows,
+        "M": million_rows,
+        "N": growth_rows,
+        "E": error_rows,
+    }
     with threadpool_limits(1), quiet():
         for letter in sections:
             yield from steps[letter](tier)

@@ -24,7 +24,7 @@ from benchmarks.validation.extrapolation.common import (
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation.baselines import make_baseline
 
-__all__ = ["curves", "errors"]
+__all__ = ["curves", "error_rows"]
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def _one(r: int, mixing: str) -> dict[str, float]:
     return found
 
 
-def errors(tier: Tier) -> Iterator[Row]:
+def error_rows(tier: Tier) -> Iterator[Row]:
     """E1 WARP, E2 LRELU: errors in, near, far and processor seconds of every curve."""
     for number, (mixing, title) in enumerate(MIXINGS.items()):
         found = draws(tier, _one, range(tier.size(_DRAWS, _FEW)), mixing=mixing)

@@ -14,7 +14,7 @@ from benchmarks.validation.extrapolation.times import penalty_epoch
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder
 
-__all__ = ["growth"]
+__all__ = ["growth_rows"]
 
 # Name, small and large (n, n_basis, D, d), and the largest growth of the operations: n(p + D)p and (p + D)².
 _STEPS: tuple[tuple[str, tuple[int, int, int, int], tuple[int, int, int, int], float], ...] = (
@@ -30,7 +30,7 @@ def _fit(sample: Any, n_basis: int, n_features: int) -> Any:
     return encoder.fit(sample.features, actions=sample.actions)
 
 
-def growth(tier: Tier) -> Iterator[Row]:
+def growth_rows(tier: Tier) -> Iterator[Row]:
     """N1 rows, N2 basis, N3 functions of the action, N4 coordinates, N5 rows of the penalty."""
     for number, (name, small, large, products) in enumerate(_STEPS):
         calls: dict[str, Callable[[], Any]] = {}

@@ -16,7 +16,7 @@ from benchmarks.validation.extrapolation.common import installed
 from benchmarks.validation.extrapolation.identities import dense_penalty
 from causalkit.extrapolation import invariance_penalty, project_off_actions, random_fourier_features
 
-__all__ = ["case", "dense_kernel", "penalty"]
+__all__ = ["case", "dense_kernel", "penalty_rows"]
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def dense_kernel(actions: Array) -> Array:
     return np.asarray(np.exp(kernel, out=kernel))
 
 
-def penalty(tier: Tier) -> Iterator[Row]:
+def penalty_rows(tier: Tier) -> Iterator[Row]:
     """P1 a thousand rows, P2 ten thousand."""
     for number, (n, bar) in enumerate(_BARS.items()):
         yield from _case(f"P{number + 1}", n, bar, tier)

@@ -16,7 +16,7 @@ from benchmarks.validation.extrapolation.common import installed, linear_r2
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder
 
-__all__ = ["million"]
+__all__ = ["million_rows"]
 
 _GIGABYTE = 2.0**30
 _N_FEATURES = 256
@@ -46,7 +46,7 @@ for start in range(0, len(A), 500):
 """
 
 
-def million(tier: Tier) -> Iterator[Row]:
+def million_rows(tier: Tier) -> Iterator[Row]:
     """M1 the sieve from a memory map, M2 one epoch of the penalty with F⊥ recomputed in every batch."""
     n = 1_000_000
     sample = make_intervention_curve(n, random_state=0)

@@ -29,11 +29,7 @@ _PENALTY = 100.0
 
 def missing() -> str:
     """Why networks cannot be trained here; empty if they can."""
-    if not installed("torch"):
-        return "torch is not installed: pip install 'causalkit[torch]'"
-    if not installed("causalkit.extrapolation.network_fit"):
-        return 'LinearInvarianceEncoder(method="autoencoder") is not complete yet'
-    return ""
+    return "" if installed("torch") else "torch is not installed: pip install 'causalkit[torch]'"
 
 
 def autoencoder(sample: Any, seed: int, *, penalty: float, steps: int, plain: bool = False) -> Any:

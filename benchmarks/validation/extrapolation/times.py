@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers.augmentation.common import interleaved_cpu_medians
 from benchmarks.rows import Row, at_most, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import installed, leaves_out, quiet
+from benchmarks.validation.extrapolation.common import leaves_out, quiet
 from benchmarks.validation.extrapolation.networks import autoencoder, missing
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder, project_off_actions, random_fourier_features
@@ -20,7 +20,6 @@ __all__ = ["penalty_epoch", "rows"]
 
 _BATCH, _N_FEATURES = 500, 128
 _STEPS, _SHORT_STEPS = 4000, 400
-_TORCH = "torch is not installed: pip install 'causalkit[torch]'"
 _SECONDS = "processor seconds, one thread"
 
 
@@ -60,9 +59,7 @@ def rows(tier: Tier) -> Iterator[Row]:
             seconds = interleaved_cpu_medians({"fit": fit}, tier.size(5, 3))["fit"]
             yield at_most(f"H1{'ab'[number]}", f"sieve, n=1e4, d={d}: {_SECONDS}", seconds, 3.0)
         if missing():
-            yield skipped("H2", f"autoencoder, n=1e4: {_SECONDS}", missing())
-        if not installed("torch"):
-            yield skipped("H3", "penalty and gradient: growth of time", _TORCH)
+            yield skipped("H2", f"autoencoder and penalty: {_SECONDS}", missing())
             return
         import torch
 
@@ -75,8 +72,7 @@ def rows(tier: Tier) -> Iterator[Row]:
 
 
 def _network_rows(tier: Tier) -> Iterator[Row]:
-    if not missing():
-        yield _training_row(tier)
+    yield _training_row(tier)
     times = interleaved_cpu_medians({"small": penalty_epoch(10_000), "large": penalty_epoch(100_000)}, tier.size(5, 3))
     note = f"{times['small']:.3g} s and {times['large']:.3g} s, D={_N_FEATURES}, d=2"
     what = "penalty and gradient, one epoch in batches of 500: time at n=1e5 over that at n=1e4"
