@@ -72,7 +72,9 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
     penalty : float or "auto", default="auto"
         λ of the networks; "auto" compares 0, 1, 10, ..., 10⁴.
     moment_weighting : {"auto", "orthonormal", "kernel"}, default="auto"
-        "orthonormal" weights every function of the action alike, the default of the sieve; "kernel" as the kernel does.
+        "orthonormal" weights every function of the action alike, the default of the sieve; "kernel" as the kernel does,
+        the default of the networks. The kernel mutes odd orders: with two latent variables or more, networks find
+        better coordinates with "orthonormal" and a penalty near 1.
     bandwidth : {"median", "mixture"} or float, default="median"
         Of the kernel on standardised actions.
     n_random_features : int, default=128

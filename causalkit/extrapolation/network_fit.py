@@ -23,7 +23,7 @@ from causalkit.extrapolation.encoder_models import (
     most_components,
     report_penalty,
 )
-from causalkit.extrapolation.penalty import project_off_actions
+from causalkit.extrapolation.penalty import orthonormal_moments, project_off_actions
 from causalkit.extrapolation.sieve_fit import ActionMoments
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def fit_network_encoder(
     )
     path: list[dict[str, Any]] = []
     if isinstance(encoder.penalty, str):
-        path = _path(rows, functions, plan, initial, encoder.n_jobs, encoder.verbose)
+        path = _path(rows, functions, plan, initial, encoder)
         penalty = next(float(row["penalty"]) for row in path if row["chosen"])
     else:
         penalty = float(encoder.penalty)
-    network = _train(rows, functions, replace(plan, penalty=penalty), initial, ~report)
+    network = _train(rows, functions, replace(plan, penalty=penalty), initial, ~report, encoder.moment_weighting)
     if not network.settled:
         last = network.history[-1]["reconstruction"]
         warnings.warn(
@@ -129,10 +129,16 @@ def _sieve(rows: EncoderRows, functions: ActionMoments, d: int | None, seed: int
 
 
 def _train(
-    rows: EncoderRows, functions: ActionMoments, plan: AutoencoderPlan, initial: Array | None, used: Mask
+    rows: EncoderRows,
+    functions: ActionMoments,
+    plan: AutoencoderPlan,
+    initial: Array | None,
+    used: Mask,
+    weighting: str,
 ) -> FittedAutoencoder:
     standard = rows.standard[used]
-    _, projection = project_off_actions(functions.values(standard), standard)
+    projected, projection = project_off_actions(functions.values(standard), standard)
+    moments = orthonormal_moments(projected.T @ projected / len(projected)) if weighting == "orthonormal" else None
     return fit_autoencoder(
         rows.X[used],
         standard,
@@ -141,6 +147,7 @@ def _train(
         plan,
         sample_weight=None if rows.weight is None else rows.weight[used],
         initial=None if initial is None else initial[used],
+        moments=moments,
     )
 
 
@@ -149,15 +156,15 @@ def _path(
     functions: ActionMoments,
     plan: AutoencoderPlan,
     initial: Array | None,
-    n_jobs: int | None,
-    verbose: int,
+    encoder: LinearInvarianceEncoder,
 ) -> list[dict[str, Any]]:
     held = rows.folds == 0
     used = ~held & ~rows.report
     jobs = [
-        delayed(_judge)(rows, functions, replace(plan, penalty=penalty), initial, used, held) for penalty in _PENALTIES
+        delayed(_judge)(rows, functions, replace(plan, penalty=penalty), initial, used, held, encoder.moment_weighting)
+        for penalty in _PENALTIES
     ]
-    found = run_tasks(jobs, n_jobs=n_jobs, verbose=verbose, label="penalties")
+    found = run_tasks(jobs, n_jobs=encoder.n_jobs, verbose=encoder.verbose, label="penalties")
     base, error = found[0][0], found[0][1]
     limit = base + max(error, _TOLERANCE * base)
     admissible = [mean <= limit for mean, _, _ in found]
@@ -169,10 +176,16 @@ def _path(
 
 
 def _judge(
-    rows: EncoderRows, functions: ActionMoments, plan: AutoencoderPlan, initial: Array | None, used: Mask, held: Mask
+    rows: EncoderRows,
+    functions: ActionMoments,
+    plan: AutoencoderPlan,
+    initial: Array | None,
+    used: Mask,
+    held: Mask,
+    weighting: str,
 ) -> tuple[float, float, float]:
     """Held-out reconstruction with its standard error, and held-out Q_B."""
-    network = _train(rows, functions, plan, initial, used)
+    network = _train(rows, functions, plan, initial, used, weighting)
     errors = network.row_errors(rows.X[held])
     penalty = report_penalty(network.encode(rows.X[held]), rows.standard[held], functions)
     return float(errors.mean()), float(errors.std() / np.sqrt(len(errors))), penalty
