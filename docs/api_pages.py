@@ -48,6 +48,12 @@ MODULES = [
         "edges, exposure mappings and contrasts of network experiments.",
     ),
     (
+        "causalkit.extrapolation",
+        "Extrapolation",
+        "Interventions beyond the data: coordinates of the features on which actions act linearly, control functions, "
+        "dose curves with intervals, and how far the data reach.",
+    ),
+    (
         "causalkit.selection",
         "Selection",
         "Measures that rank estimates, scores and models by what they are used for.",

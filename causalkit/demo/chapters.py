@@ -1,6 +1,6 @@
 """The chapters of the demo, in order. A family joins by its line here."""
 
-from causalkit.demo import augmentation, composition, debiasing, graph, rewards
+from causalkit.demo import augmentation, composition, debiasing, extrapolation, graph, rewards
 from causalkit.demo.content import Chapter
 
 __all__ = ["CHAPTERS"]
@@ -11,4 +11,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     augmentation.CHAPTER,
     rewards.CHAPTER,
     graph.CHAPTER,
+    extrapolation.CHAPTER,
 )  # fmt: skip
