@@ -45,7 +45,7 @@ warnings.simplefilter("ignore")  # what matters is shown below
 #
 # V drives features and outcome: regressing the outcome on the features is confounded. The dose A is not.
 
-data = make_intervention_curve(5000, random_state=1)
+data = make_intervention_curve(3000, random_state=1)
 doses, y = data.actions, data.y
 print(f"doses from {doses.min():.2f} to {doses.max():.2f}")
 print(f"features: {data.features.shape}")
@@ -105,7 +105,7 @@ figure.show()
 # well its curve agrees with the data inside the support, and on an outer shell of doses that it had held out. The
 # shade says what carries the answer: plain where doses were tried, then reachable, thin, unsupported.
 
-grid = np.linspace(-2.6, 2.6, 27)
+grid = np.linspace(-2.6, 2.6, 21)
 display = DoseCurveDisplay.from_estimator(
     model,
     grid,
@@ -114,7 +114,7 @@ display = DoseCurveDisplay.from_estimator(
 display.figure_.show()
 
 # %%
-# In numbers. ``ess`` counts the rows that carry the answer, out of 5,000.
+# In numbers. ``ess`` counts the rows that carry the answer, out of 3,000.
 
 far = np.array([[0.5], [1.0], [1.5], [2.0], [2.5]])
 table = model.baselines(far)
@@ -175,7 +175,7 @@ InvariancePathDisplay.from_estimator(model).figure_.show()
 # easier to find. But noise brings fewer rows to where a far dose would send them.
 
 strong = make_intervention_curve(
-    5000,
+    3000,
     strength=2.0,
     random_state=1,
 )
@@ -183,7 +183,7 @@ second = Rep4Ex(random_state=0)
 second.fit(strong.actions, strong.y, features=strong.features)
 display = DoseCurveDisplay.from_estimator(
     second,
-    np.linspace(-2.2, 2.2, 23),
+    np.linspace(-2.2, 2.2, 17),
     truth=strong.do_mean,
     baselines=["linear", "network"],
 )
@@ -218,7 +218,7 @@ pd.DataFrame(
 
 SupportDisplay.from_estimator(
     second,
-    np.linspace(-2.2, 2.2, 23),
+    np.linspace(-2.2, 2.2, 11),
 ).figure_.show()
 
 # %%

@@ -43,7 +43,7 @@ warnings.simplefilter("ignore")  # what matters is shown below
 # it right and down; two actions between -1 and 1 move the hidden variables. Nothing else varies: with several styles of
 # writing, or a background, the image would not be a function of the hidden variables, and the method would not apply.
 
-digits = make_moved_digit(4000, random_state=0)
+digits = make_moved_digit(3000, random_state=0)
 figure, axes = plt.subplots(
     1,
     8,
@@ -91,7 +91,7 @@ encoder = LinearInvarianceEncoder(
     decoder_module=decode,
     penalty=10.0,
     initial=None,
-    max_steps=700,
+    max_steps=600,
     device="cpu",
     random_state=0,
 )
@@ -160,7 +160,7 @@ model = Rep4Ex(encoder=FunctionTransformer(), random_state=0)
 model.fit(digits.actions, digits.y, features=phi)
 display = DoseCurveDisplay.from_estimator(
     model,
-    np.linspace(-2.4, 2.4, 17),
+    np.linspace(-2.4, 2.4, 13),
     direction=direction,
     truth=digits.do_mean,
 )
@@ -247,7 +247,7 @@ figure.show()
 
 display = DoseCurveDisplay.from_estimator(
     second,
-    np.linspace(-2.4, 2.4, 17),
+    np.linspace(-2.4, 2.4, 13),
     direction=direction,
     truth=shapes.do_mean,
     baselines=["linear", "network"],
@@ -263,8 +263,8 @@ errors(second, shapes)
 losses(second)
 
 # %%
-# No claim of victory here. Inside the support the curves are close to the truth; beyond it regressions on the actions do
-# as well or better on some of these circles, although the coordinates tell the hidden variables well. Two things had
-# said so: the loss inside the support is near or above its limit, and least squares leads on the outer shell. A little
-# bend that is left in an encoder of pixels costs more, far out, than all that is gained by it. Look at these two numbers
+# No claim of victory here. Inside the support the curves are close to the truth; beyond it regressions on the actions
+# do as well or better on some of these circles, although the coordinates tell the hidden variables well. Two things
+# had said so: the loss inside the support is near or above its limit, and least squares leads on the outer shell. A
+# little bend that is left in an encoder of pixels costs more, far out, than is gained by it. Look at these two numbers
 # before believing a curve, and train for longer than a tutorial can.
