@@ -20,14 +20,16 @@ _LESS = -np.inf
 
 
 def _boosted(r: int) -> dict[str, Any]:
-    """Boosting in all three roles, which the pool takes for these step functions nearly always, at a tenth of its time.
+    """Boosting in all three roles, at a thirtieth of the time of the pool.
 
+    Outcome and propensity jump at the same places. Trees whose number is chosen by their loss smooth both there, and
+    the product of the two errors moves the average effect by .017; a hundred trees of a larger rate do not.
     Neighbours' covariates matter through the exposure alone, so that own covariates suffice beside it.
     """
-    shape = {"learning_rate": 0.05, "max_leaf_nodes": 8, "min_samples_leaf": 20, "early_stopping": True}
+    shape = {"max_iter": 100, "learning_rate": 0.1, "max_leaf_nodes": 6, "early_stopping": False}
     return {
-        "outcome_model": boosting(max_iter=200, random_state=r, **shape),
-        "treatment_model": boosting(True, max_iter=200, random_state=r, **shape),
+        "outcome_model": boosting(random_state=r, **shape),
+        "treatment_model": boosting(True, random_state=r, **shape),
         "nuisance_features": "own",
         "final_features": "own",
         "final_model": "boosting",
@@ -61,6 +63,11 @@ def exposure(tier: Tier) -> Iterator[Row]:
         yield recorded(f"{label}d", f"{what}: bias", found["error_auto"].mean())
         yield recorded(f"{label}e", f"{what}: SD of the error", float(np.std(found["error_auto"], ddof=1)))
         yield recorded(f"{label}f", f"{what}: mean standard error", found["se_auto"].mean())
+    found = draws(tier, _exposed, range(tier.size(10, 3)), seed=60_601, graph="er", pooled=True)
+    what = "direct effect beside an exposure, ER, n=2500, default pools"
+    note = f"{len(found['auto'])} draws; trees chosen by loss smooth the jumps of outcome and propensity"
+    yield recorded("C15.3a", f"{what}: bias", found["error_auto"].mean(), note)
+    yield recorded("C15.3b", f"{what}: coverage of 95 % intervals", found["auto"].mean(), note)
 
 
 def _same_effect(rng: np.random.Generator, r: int) -> Mapping[str, float]:
