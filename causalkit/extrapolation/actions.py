@@ -87,10 +87,10 @@ def _table(actions: Any) -> tuple[Array, list[str]]:
         check_numeric_columns(actions, "actions")
     except ValueError as error:
         raise TypeError(f"{error} Categories become columns of combinations (0/1 or doses).") from None
-    if np.ndim(actions) == 1:
+    if np.asarray(actions).ndim == 1:
         raise ValueError(
-            f"actions is one-dimensional, shape {np.shape(actions)}: expected (n, k). Reshape your data: one action is "
-            "actions.reshape(-1, 1)."
+            f"actions is one-dimensional, shape {np.asarray(actions).shape}: expected (n, k). Reshape your data: "
+            "one action is actions.reshape(-1, 1)."
         )
     return check_matrix(actions, "actions")
 

@@ -77,12 +77,21 @@ def check_features(features: Any, n_rows: int | None = None, *, like: str = "act
     """
     if features is None:
         raise ValueError("features is missing: expected one row per row of actions, got None.")
+    if hasattr(features, "toarray") and hasattr(features, "nnz"):
+        raise TypeError(
+            "features is a sparse matrix: expected a dense array or frame. A dense array is required, so use "
+            "features.toarray()."
+        )
     check_numeric_columns(features, "features")
     array = features if isinstance(features, np.ndarray) else np.asarray(getattr(features, "values", features))
     if hasattr(features, "to_numpy") and not isinstance(features, np.ndarray):
         array = features.to_numpy()
     if array.ndim < 2:
         raise ValueError(f"features must be a table of shape (n, m), got shape {array.shape}. Reshape your data.")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"features has 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
+    if np.iscomplexobj(array):
+        raise ValueError(f"Complex data not supported: features must hold real numbers, got {array.dtype}.")
     if array.ndim > 2 and not any_shape:
         raise ValueError(
             f"features has shape {array.shape}: rows with more than one axis need encoder_module (and decoder_module), "
@@ -93,7 +102,9 @@ def check_features(features: Any, n_rows: int | None = None, *, like: str = "act
     if array.dtype.kind not in "biuf":
         try:
             array = array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
+            raise TypeError(f"features must hold numbers: {error}") from None
+        except ValueError as error:
             raise ValueError(f"features must hold numbers, got dtype {array.dtype} ({error}).") from None
     _check_finite(array)
     return array

@@ -21,6 +21,7 @@ _NO_EVIDENCE = (
 )
 _NOISE_FACTOR = 3.0
 _BASIS_KNOTS = {1: 12, 2: 6, 3: 4}
+_ADDITIVE_KNOTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def wild_bootstrap_pvalue(
 def visible_share_spectrum(phi: Array, actions: Array, projected: Array) -> VisibleShare:
     r"""Which deviations from an affine representation a curved mean given the action could show.
 
-    Over splines of φ with their affine part removed, the directions solve
+    Over splines of φ (of each coordinate, above three) with their affine part removed, the directions solve
     :math:`(n^{-2}B'F_\perp F_\perp'B)c = \kappa\,\mathrm{Cov}(B)c`. Without any signal :math:`n\kappa` has expectation
     near the mean of :math:`|f_\perp(a_i)|^2` at most; a direction is visible if it exceeds three times that.
 
@@ -154,8 +155,8 @@ def visible_share_spectrum(phi: Array, actions: Array, projected: Array) -> Visi
     -------
     VisibleShare
     """
-    n, d = phi.shape
-    basis = TensorSplines.of(phi, _BASIS_KNOTS.get(d, 3)).design(phi)
+    n = len(phi)
+    basis = _deviations(phi)
     affine = np.column_stack([np.ones(n), phi])
     bent = basis - affine @ np.linalg.lstsq(affine, basis, rcond=None)[0]
     covariance = bent.T @ bent / n
@@ -166,3 +167,11 @@ def visible_share_spectrum(phi: Array, actions: Array, projected: Array) -> Visi
     shares = linalg.eigvalsh(moments @ moments.T)[::-1]
     noise = _NOISE_FACTOR * float((projected**2).sum(axis=1).mean()) / n
     return VisibleShare(np.maximum(shares, 0.0), noise, int((shares > noise).sum()))
+
+
+def _deviations(phi: Array) -> Array:
+    """Splines of the representation; above three coordinates of each one alone, since products would be too many."""
+    d = phi.shape[1]
+    if d in _BASIS_KNOTS:
+        return TensorSplines.of(phi, _BASIS_KNOTS[d]).design(phi)
+    return np.hstack([TensorSplines.of(phi[:, [j]], _ADDITIVE_KNOTS).design(phi[:, [j]]) for j in range(d)])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
+from sklearn.utils import RegressorTags
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
@@ -218,6 +219,10 @@ class Rep4Ex(BaseEstimator):
     def _checked(
         self, encoder: Any, actions: Any, y: Any, features: Any, sample_weight: Any, groups: Any
     ) -> tuple[CurveRows, list[str]]:
+        if y is None:
+            raise ValueError(
+                "Rep4Ex requires y to be passed, but the target y is None: expected one outcome per action."
+            )
         raw, names, scale = check_actions(actions)
         n = len(raw)
         outcome = check_vector(y, "y", n_rows=n, like="actions")
@@ -588,5 +593,6 @@ class Rep4Ex(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.estimator_type = "regressor"
+        tags.regressor_tags = RegressorTags(poor_score=True)  # of a mean by action, not of an outcome
         tags.target_tags.required = True
         return tags

@@ -10,9 +10,12 @@ estimator itself, and so do state, cloning, pickling and the methods after fitti
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression
 
 from causalkit.augmentation.augmenters import Augmenter
 from causalkit.composition.box_cox import BoxCoxCLR
@@ -20,6 +23,8 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.extrapolation import LinearInvarianceEncoder, Rep4Ex
+from causalkit.extrapolation.encoder_inputs import check_features
 from causalkit.graph import GNNClassifier, GNNRegressor, Graph, GraphRLearner, HopFeatures, SpilloverRLearner
 from causalkit.rewards import RewardDeconfounder
 
@@ -416,3 +421,93 @@ class SpilloverRLearnerAdapter(SpilloverRLearner):
         """Effects of rows in a network of their own."""
         X = _as_table(X)
         return super().predict(X, **self._network(X))
+
+
+def _spread(X: Any, copies: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Every row several times, and one balanced set of numbers in another order for every column, row by row the same.
+
+    None for what is not a table of finite numbers with rows and columns.
+    """
+    if hasattr(X, "nnz") or len(getattr(X, "shape", ())) != 2 or 0 in X.shape:
+        return None
+    values = _finite_numbers(np.asarray(X).reshape(-1))
+    if values is None:
+        return None
+    levels = norm.ppf((np.arange(copies) + 0.5) / copies)
+    rng = np.random.default_rng(0)
+    shifts = np.column_stack([rng.permutation(levels) for _ in range(X.shape[1])])
+    return np.repeat(values.reshape(X.shape), copies, axis=0), np.tile(shifts, (X.shape[0], 1))
+
+
+def _repeated(weight: Any, n_rows: int, copies: int) -> Any:
+    values = None if weight is None else np.asarray(weight)
+    return weight if values is None or values.shape != (n_rows,) else np.repeat(values, copies)
+
+
+class LinearInvarianceEncoderAdapter(LinearInvarianceEncoder):
+    """An encoder of copies of the rows, each moved along its first column by an action of its own."""
+
+    copies: ClassVar[int] = 60
+
+    def fit(self, X: Any, y: Any = None, *, actions: Any = None, sample_weight: Any = None, groups: Any = None) -> Any:
+        """Fit with the actions that are made."""
+        X = _as_table(X)
+        made = _spread(X, self.copies)
+        if made is None:
+            check_features(X)
+            return super().fit(X, actions=np.zeros((X.shape[0], 1)))
+        rows, shifts = made
+        actions, rows[:, 0] = shifts[:, :1], rows[:, 0] + 3 * shifts[:, 0]
+        table = type(X)(rows, columns=X.columns) if hasattr(X, "columns") else rows
+        return super().fit(table, actions=actions, sample_weight=_repeated(sample_weight, X.shape[0], self.copies))
+
+    def fit_transform(self, X: Any, y: Any = None, **rows: Any) -> Any:
+        """Fit with the actions that are made, and transform."""
+        return self.fit(X, y, **rows).transform(X)
+
+
+class LinearStage(BaseEstimator):
+    """A second stage of two lines, ν on the representation and ψ on the residual, for any number of columns."""
+
+    def fit(self, phi: Any, residual: Any, y: Any, *, sample_weight: Any = None) -> Any:
+        """Least squares with a small ridge."""
+        w = np.ones(len(y)) if sample_weight is None else sample_weight / sample_weight.mean()
+        design = np.hstack([phi - w @ phi / len(y), residual])
+        weighted = design * w[:, None]
+        gram = weighted.T @ design
+        self.coef_ = np.linalg.solve(
+            gram + 1e-9 * np.trace(gram) * np.eye(len(gram)), weighted.T @ (y - w @ y / len(y))
+        )
+        self.center_, self.level_ = w @ phi / len(y), w @ y / len(y)
+        return self
+
+    def structural(self, phi: Any) -> Any:
+        """ν."""
+        return (phi - self.center_) @ self.coef_[: phi.shape[1]] + self.level_
+
+    def predict(self, phi: Any, residual: Any) -> Any:
+        """ν and ψ."""
+        return self.structural(phi) + residual @ self.coef_[phi.shape[1] :]
+
+
+class Rep4ExAdapter(Rep4Ex):
+    """A curve whose features are the actions of the rows with a noise of their own, an oracle of linear effects."""
+
+    copies: ClassVar[int] = 24
+
+    def fit(
+        self, actions: Any, y: Any = None, *, features: Any = None, sample_weight: Any = None, groups: Any = None
+    ) -> Any:
+        """Fit with the features that are made; a line takes the place of the networks and trees of the comparison."""
+        actions = _as_table(actions)
+        made, target = _spread(actions, self.copies), None if y is None else _finite_numbers(y)
+        if made is None or target is None or len(target) != actions.shape[0]:
+            return super().fit(actions, y, features=np.zeros((actions.shape[0], 1)))
+        rows, shifts = made
+        # Moved a little, so that few rows of many columns do not come out collinear.
+        moved = rows + 0.1 * np.roll(shifts, 7, axis=0)
+        table = type(actions)(moved, columns=actions.columns) if hasattr(actions, "columns") else moved
+        outcome = np.repeat(target, self.copies) + shifts[:, 0] / 10
+        weight = _repeated(sample_weight, actions.shape[0], self.copies)
+        with patch("causalkit.extrapolation.rep4ex_fit.make_baseline", lambda name, k, seed: LinearRegression()):
+            return super().fit(table, outcome, features=moved + shifts, sample_weight=weight)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import FunctionTransformer
 
 from causalkit.augmentation import (
     IVLikeBoostingRegressor,
@@ -23,6 +24,7 @@ from causalkit.composition.partial_correlation_estimator import CompositionalPar
 from causalkit.composition.transforms import ALR, CLR, ILR, Closure
 from causalkit.composition.zero_replacement import ZeroReplacement
 from causalkit.debiasing import HierarchicalCalibration, LinearCalibration, SplineCalibration, TweedieCorrection
+from causalkit.extrapolation import LinearInvarianceEncoder, Rep4Ex
 from causalkit.graph import Graph, GraphKFold
 from causalkit.rewards import PairwiseRewardModel, RewardDeconfounder
 from tests.contract.adapters import (
@@ -39,6 +41,9 @@ from tests.contract.adapters import (
     HopFeaturesAdapter,
     ILRAdapter,
     LinearCalibrationAdapter,
+    LinearInvarianceEncoderAdapter,
+    LinearStage,
+    Rep4ExAdapter,
     RewardDeconfounderAdapter,
     SpilloverRLearnerAdapter,
     SplineCalibrationAdapter,
@@ -656,6 +661,83 @@ def _learner(kind: str, **options: Any) -> ContractCase:
 RLEARNER_CASES = [_learner("linear"), _learner("constant", n_repeats=2)]
 
 
+# ---------------------------------------------------------------------- extrapolation
+
+N_SETTINGS = 240
+
+
+def intervention_data(of_features: bool) -> ContractData:
+    """One action that moves one hidden variable, and three sensors that show it."""
+    rng = np.random.default_rng(20251101)
+    n = N_SETTINGS + 30
+    dose = rng.uniform(-1, 1, n)
+    hidden = 2 * dose + rng.normal(size=n)
+    rows = [f"s{i}" for i in range(n)]
+    sensors = pd.DataFrame({"heat": hidden, "light": np.tanh(hidden), "sound": np.sin(hidden)}, index=rows)
+    y = pd.Series(hidden + rng.normal(size=n), name="yield", index=rows)
+    X = sensors if of_features else pd.DataFrame({"dose": dose}, index=rows)
+    given = {"actions": dose[:, None]} if of_features else {"features": hidden[:, None]}
+    return ContractData(
+        X=X[:N_SETTINGS],
+        y=y[:N_SETTINGS],
+        X_new=X[N_SETTINGS:],
+        fit_params={name: value[:N_SETTINGS] for name, value in given.items()},
+        optional_params={
+            "sample_weight": rng.integers(1, 4, N_SETTINGS).astype(float),
+            "groups": rng.integers(0, 60, N_SETTINGS),
+        },
+    )
+
+
+def curve_at_doses(fitted: Any, data: ContractData, n_jobs: int | None) -> Any:
+    """The curve with its influence values."""
+    return fitted.inference(data.X_new[:4])
+
+
+TABLES_OF_ROWS = "actions and features are tables, and a Series is not; tests/extrapolation matches frames by name"
+ENCODER_OF_ACTIONS = {
+    **NO_ROWS,
+    "test_a_failed_fit_leaves_the_old_one": "the outcome is not looked at; tests/extrapolation/test_failures.py",
+    "test_pandas_polars_and_numpy_agree": TABLES_OF_ROWS,
+    "check_sample_weight_equivalence_on_dense_data": "spreads of features count rows, and the check has few rows",
+}
+CURVE_OF_ACTIONS = PREDICTOR_FAILURES | {
+    "test_a_failed_fit_leaves_the_old_one": "a constant outcome is fitted; tests/extrapolation breaks fits otherwise",
+    **NO_ROWS,
+    "test_clone_and_parameters_round_trip": "parameters of the encoder are parameters of the curve too",
+    "test_pandas_polars_and_numpy_agree": TABLES_OF_ROWS,
+    "check_sample_weight_equivalence_on_dense_data": "the check splits its own rows, and the curve has copies of them",
+    "check_n_features_in_after_fitting": "the message names actions and not X",
+    "check_estimators_empty_data_messages": "twelve rows are too few before columns are counted",
+    "check_fit2d_1sample": "one row is too few, and that is what the message says",
+    "check_supervised_y_2d": "outcomes in one column are taken without a warning",
+}
+EXTRAPOLATION_CASES = [
+    ContractCase(
+        name="linear_invariance_encoder",
+        estimator=LinearInvarianceEncoder(n_components=1, n_basis=10, ridge=1e-2, random_state=0),
+        adapter=LinearInvarianceEncoderAdapter(
+            n_components=1, basis="identity", ridge=1e-2, bandwidth=1.0, random_state=0
+        ),
+        make_data=lambda: intervention_data(True),
+        grid={"ridge": [1e-2, 1e-1]},
+        expected_failures=ENCODER_OF_ACTIONS,
+    ),
+    ContractCase(
+        name="rep4ex",
+        estimator=Rep4Ex(encoder=FunctionTransformer(), calibration=0.0, random_state=0),
+        adapter=Rep4ExAdapter(
+            encoder=FunctionTransformer(), outcome_model=LinearStage(), calibration=0.0, random_state=0
+        ),
+        make_data=lambda: intervention_data(False),
+        grid={"calibration": [0.0, 30.0]},
+        method="predict",
+        result=curve_at_doses,
+        expected_failures=CURVE_OF_ACTIONS,
+    ),
+]
+
+
 CASES: list[ContractCase] = [
     *GRAPH_CASES,
     *COMPOSITION_CASES,
@@ -664,6 +746,7 @@ CASES: list[ContractCase] = [
     *ENCODER_CASES,
     *SPILLOVER_CASES,
     *RLEARNER_CASES,
+    *EXTRAPOLATION_CASES,
     _correction("linear", LinearCalibration(), LinearCalibrationAdapter(), _COV, CORRECTION_FAILURES),
     _correction(
         "tweedie",

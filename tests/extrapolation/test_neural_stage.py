@@ -121,7 +121,7 @@ def test_parameters_are_checked(options: dict, message: str) -> None:
 
 
 def test_input_is_checked() -> None:
-    with pytest.raises(ValueError, match="residual has 10 rows.*phi has 600|residual.*10.*600"):
+    with pytest.raises(ValueError, match=r"residual has 10 rows.*phi has 600|residual.*10.*600"):
         fitted(residual=RESIDUAL[:10])
     with pytest.raises(ValueError, match="phi has 5 rows of positive weight: expected at least 10"):
         fitted(SAMPLE.latent[:5], RESIDUAL[:5], SAMPLE.y[:5])

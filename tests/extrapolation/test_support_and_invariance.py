@@ -249,3 +249,14 @@ def test_independence_test_keeps_its_level_and_sees_spread_that_the_mean_does_no
     residual, projected = draw(rng, 1000, spread=True)
     assert independence_test(residual, projected, n_permutations=199) <= 0.01
     assert wild_bootstrap_pvalue(residual, projected, n_bootstrap=199, rng=rng)[1] > 0.05
+
+
+def test_spectrum_of_many_coordinates_takes_each_alone() -> None:
+    rng = np.random.default_rng(16)
+    actions = rng.uniform(-1, 1, (400, 8))
+    phi = 2 * actions + rng.normal(size=(400, 8))
+    projected, _ = project_off_actions(random_fourier_features(actions, rng.normal(size=(8, 8))), actions)
+    found = visible_share_spectrum(phi, actions, projected)
+    # eight splines of eight functions each, less the affine part of each
+    assert len(found.shares) <= 8 * 6
+    assert (found.shares >= 0).all()
