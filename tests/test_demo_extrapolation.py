@@ -60,8 +60,8 @@ def test_strong_doses_encode_better_and_reach_less_far(run):
     table = table_of(run, 1, "strength")
     assert table.loc[2, "R² of the hidden variable"] > table.loc[1, "R² of the hidden variable"] > 0.9
     # Effective share at 1.5 by quadrature: .24 for strength 1, .038 for strength 2.
-    assert table.loc[1, "effective rows at 1.5"] / 2000 == pytest.approx(0.24, abs=0.05)
-    assert table.loc[2, "effective rows at 1.5"] / 2000 == pytest.approx(0.038, abs=0.015)
+    assert table.loc[1, "effective rows at 1.5"] / 2500 == pytest.approx(0.24, abs=0.05)
+    assert table.loc[2, "effective rows at 1.5"] / 2500 == pytest.approx(0.038, abs=0.015)
     assert table.loc[2, "reach"] < table.loc[1, "reach"]
     assert table.loc[2, "visible directions"] >= table.loc[1, "visible directions"]
 

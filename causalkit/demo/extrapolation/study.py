@@ -17,7 +17,7 @@ __all__ = ["Study"]
 
 Array = NDArray[np.float64]
 
-_ROWS = 2000
+_ROWS = 2500
 _GRID = {1: np.linspace(-2.6, 2.6, 12), 2: np.linspace(-2.2, 2.2, 10)}
 
 
@@ -74,6 +74,6 @@ class Study:
 
     def _fit(self, sample: InterventionSample) -> Rep4Ex:
         # One coordinate and one weight instead of "auto": seconds instead of half a minute.
-        encoder = LinearInvarianceEncoder(n_components=1, n_basis=60)
+        encoder = LinearInvarianceEncoder(n_components=1, n_basis=100)
         model = Rep4Ex(encoder=encoder, calibration=0.0, random_state=self.random_state)
         return model.fit(sample.actions, sample.y, features=sample.features)
