@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
     from causalkit.graph.store import GraphStore
 
-__all__ = ["check_graph", "row_positions", "unknown_ids"]
+__all__ = ["check_graph", "require_rows", "row_positions", "unknown_ids"]
 
 Positions = NDArray[np.intp]
 _SHOWN = 5
@@ -47,6 +47,16 @@ def check_graph(graph: Any, name: str = "graph") -> Graph:
 
 
 _BUILD = "Build one by Graph.from_edges, .from_pandas, .from_networkx, .from_scipy or .from_pyg"
+
+
+def require_rows(X: Any, /, **others: Any) -> None:
+    """Refuse what describes rows of X where there is no X, which means the rows of the fit."""
+    given = [name for name, value in others.items() if value is not None]
+    if X is None and given:
+        raise ValueError(
+            f"{' and '.join(given)} given without X: without X the effects are those of the rows of fit. Pass X= too, "
+            f"or leave {' and '.join(given)} out."
+        )
 
 
 def unknown_ids(ids: NDArray[Any], unknown: NDArray[np.bool_], graph: GraphStore) -> str:

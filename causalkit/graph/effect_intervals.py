@@ -58,14 +58,23 @@ class EffectInterval(tuple[Array, Array]):
         return f"EffectInterval({len(self[0])} rows, method={self.method!r}{words})"
 
 
-def interval_method(stage: FinalStage, method: Any) -> str:
-    """Method that "auto" stands for, or the one asked for if the final stage allows it."""
+def interval_method(stage: FinalStage, method: Any, contrast: Array) -> str:
+    """Method that "auto" stands for, or the one asked for if the final stage allows it.
+
+    A model's own intervals are those of single effects: they say nothing about the difference of two.
+    """
     check_choice(method, "method", ("auto", "sandwich", "model", "half_sample"))
     used = [c.kind for c, weight in zip(stage.candidates, stage.weights, strict=True) if weight > 0]
     linear = len(used) == 1 and isinstance(used[0], str) and used[0] in ("constant", "linear")
     own = len(used) == 1 and _has_intervals(stage.models[int(np.argmax(stage.weights))][0])
+    single = np.count_nonzero(contrast) <= 1
     if method == "auto":
-        return "sandwich" if linear else "model" if own else "half_sample"
+        return "sandwich" if linear else "model" if own and single else "half_sample"
+    if method == "model" and own and not single:
+        raise MethodNotApplicableError(
+            'method="model" has an interval for every level against the reference, not for the difference of two other '
+            'levels: let T0 or T1 be the reference, or use method="half_sample".'
+        )
     if method == "sandwich" and not linear:
         raise MethodNotApplicableError(
             'method="sandwich" is for a final stage that is constant or linear: use final_model="linear", or '
@@ -148,6 +157,7 @@ def half_sample_errors(
     *,
     seed: int,
     device: Any,
+    n_bags: int,
     n_jobs: int | None,
     verbose: int,
 ) -> Array:
@@ -161,7 +171,9 @@ def half_sample_errors(
     halves = [np.flatnonzero(np.isin(clusters, rng.permutation(labels)[: len(labels) // 2])) for _ in range(_HALVES)]
     found = run_tasks(
         [
-            delayed(_refit)(stage, training, residuals, rows, columns, contrast, task_seed(seed, j, 0, "half"), device)
+            delayed(_refit)(
+                stage, training, residuals, rows, columns, contrast, task_seed(seed, j, 0, "half"), device, n_bags
+            )
             for j, rows in enumerate(halves)
         ],
         n_jobs=n_jobs,
@@ -180,6 +192,7 @@ def _refit(
     contrast: Array,
     seed: int,
     device: Any,
+    n_bags: int,
 ) -> Array:
     total = np.zeros(len(columns.columns))
     part = residuals.rows(rows)
@@ -188,22 +201,28 @@ def _refit(
             if weight == 0:
                 continue
             seen = candidate_columns(training, rows, candidate)
-            model = fit_effect_model(candidate.kind, seen, part, seed=seed + number, device=device)
+            model = fit_effect_model(candidate.kind, seen, part, seed=seed + number, device=device, n_bags=n_bags)
             effect = model.predict(candidate_columns(columns, slice(None), candidate))
             total += weight * (effect * contrast).sum(axis=1)
     return total
 
 
-def model_limits(stage: FinalStage, columns: FeatureSets, alpha: float) -> tuple[Array, Array]:
-    """Limits of the final model's own intervals, averaged over folds (each fold alone covers), shape (m,) each."""
+def model_limits(stage: FinalStage, columns: FeatureSets, contrast: Array, alpha: float) -> tuple[Array, Array]:
+    """Limits of the final model's own intervals, averaged over folds (each fold alone covers), shape (m,) each.
+
+    ``contrast`` picks one effect, and its sign and size: shape (k,), with at most one entry that is not 0.
+    """
+    place = int(np.argmax(np.abs(contrast)))
     chosen = int(np.argmax(stage.weights))
     candidate, models = stage.candidates[chosen], stage.models[chosen]
     inputs = candidate_columns(columns, slice(None), candidate)
     limits = [model.model.predict_interval(inputs, alpha=alpha) for model in models]
-    lower = np.mean([np.asarray(low).reshape(len(inputs), -1)[:, 0] for low, _ in limits], axis=0)
-    upper = np.mean([np.asarray(high).reshape(len(inputs), -1)[:, 0] for _, high in limits], axis=0)
-    constant = np.mean([model.constant[0] for model in models])
-    return lower + constant, upper + constant
+    ends = [
+        np.mean([np.asarray(pair[end]).reshape(len(inputs), -1)[:, place] for pair in limits], axis=0) for end in (0, 1)
+    ]
+    constant = np.mean([model.constant[place] for model in models])
+    first, second = (contrast[place] * (end + constant) for end in ends)
+    return np.minimum(first, second), np.maximum(first, second)
 
 
 def normal_limits(center: Array, error: Array, alpha: float) -> tuple[Array, Array]:

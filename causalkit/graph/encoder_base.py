@@ -26,6 +26,7 @@ from causalkit.graph.encoder_training import Bag, Target, train_bags
 from causalkit.graph.features import check_features
 from causalkit.graph.hop_columns import Covered, covered_graph, moments
 from causalkit.graph.hops import HopFeatures, _warn_of_coverage
+from causalkit.graph.inputs import check_same_rows
 from causalkit.nn import arrays_of_module, fit_stacked_mlp, import_torch, load_arrays, resolve_device, single_threaded
 from causalkit.validation import check_sample_weight
 
@@ -116,6 +117,7 @@ class GNNMixin:
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         positions = row_positions(X, graph, nodes, n_rows=len(values))
+        check_same_rows(X, y=y, sample_weight=sample_weight)
         weight = check_sample_weight(sample_weight, len(values), like="X")
         weight = np.ones(len(values)) if weight is None else weight / weight.mean()
         if int((weight > 0).sum()) < 2:

@@ -15,7 +15,7 @@ from sklearn.utils.parallel import delayed
 
 from causalkit._crossfit_tasks import NamedFailure, task_seed
 from causalkit.crossfit import run_tasks
-from causalkit.graph.final_models import Residuals, best_constant, fit_effect_model
+from causalkit.graph.final_models import Residuals, best_constant, fit_effect_model, given_kind
 from causalkit.graph.nuisances import takes_graph
 from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
 from causalkit.selection.stacking import r_stacking
@@ -110,11 +110,17 @@ def final_candidates(
     Raises
     ------
     ValueError
-        An unknown name, or trees with several effects.
+        An unknown name, or trees or a model of one effect with several effects.
     """
     names = ("constant", "linear", "forest", "boosting", "neural")
     trees = ("forest", "boosting")
     if not isinstance(final_model, str):
+        if n_effects > 1 and given_kind(final_model) == "weights":
+            raise ValueError(
+                f"final_model: {type(final_model).__name__} learns one effect from fit(X, y, sample_weight), but the "
+                f'treatment has {n_effects} beside the reference: use "constant", "linear", "neural", or a model with '
+                "fit(X, T, y) for several treatments."
+            )
         features = MESSAGES if takes_graph(final_model) else sets[-1]
         return [FinalCandidate(type(final_model).__name__, final_model, features)]
     if final_model not in ("auto", *names):

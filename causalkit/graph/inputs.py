@@ -16,7 +16,15 @@ from causalkit.validation import Groups, check_choice, check_groups, check_sampl
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
 
-__all__ = ["CodedTreatment", "NodeRows", "check_exposure", "check_rows", "code_treatment", "probability_predictions"]
+__all__ = [
+    "CodedTreatment",
+    "NodeRows",
+    "check_exposure",
+    "check_rows",
+    "check_same_rows",
+    "code_treatment",
+    "probability_predictions",
+]
 
 Array = NDArray[np.float64]
 
@@ -64,6 +72,8 @@ class CodedTreatment:
 
         if self.levels is None:
             return CodedTreatment(self.kind, check_vector(treatment, "treatment", n_rows=n_rows, like="X"), None)
+        if treatment is None:
+            raise ValueError("treatment is missing: expected one value per row, got None. Pass treatment=.")
         array = np.asarray(treatment.to_numpy() if hasattr(treatment, "to_numpy") else treatment)
         if array.shape not in ((n_rows,), (n_rows, 1)):
             raise ValueError(f"treatment must hold one value per row: expected ({n_rows},), got shape {array.shape}.")
@@ -87,6 +97,12 @@ class CodedTreatment:
             except (TypeError, ValueError):
                 raise ValueError(f"T0 and T1 must be numbers, as the treatment is; got {T0!r} and {T1!r}.") from None
         known = self.levels.tolist()
+        for name, value in (("T0", T0), ("T1", T1)):
+            if isinstance(value, list | np.ndarray) or hasattr(value, "to_numpy"):
+                raise ValueError(
+                    f"{name} must be one level of the treatment, {known}, for all rows; got {type(value).__name__}. "
+                    "Combine columns of const_marginal_effect() for levels that differ between rows."
+                )
         found = []
         numbered = T0 in (0, 1) and T1 in (0, 1) and not (T0 in known and T1 in known)
         for name, value in (("T0", T0), ("T1", T1)):
@@ -171,7 +187,7 @@ def check_rows(
     values, _ = check_features(X)
     positions = row_positions(X, graph, nodes)
     n = len(values)
-    _same_order(X, y=y, treatment=treatment, exposure=exposure, sample_weight=sample_weight, groups=groups)
+    check_same_rows(X, y=y, treatment=treatment, exposure=exposure, sample_weight=sample_weight, groups=groups)
     outcome = check_vector(y, "y", n_rows=n, like="X")
     coded = code_treatment(treatment, n, treatment_type)
     weight = check_sample_weight(sample_weight, n, like="X")
@@ -188,7 +204,14 @@ def check_rows(
     )
 
 
-def _same_order(X: Any, **others: Any) -> None:
+def check_same_rows(X: Any, /, **others: Any) -> None:
+    """Refuse arguments whose index has the labels of that of X in another order.
+
+    Raises
+    ------
+    AlignmentError
+        Naming the argument.
+    """
     from causalkit.validation import check_same_index
 
     for name, other in others.items():

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
+from causalkit.graph.inputs import check_same_rows
 from causalkit.graph.partition import partition
-from causalkit.graph.scores import Averages, average_effects, clip_probabilities, ratio
+from causalkit.graph.scores import Averages, average_effects, clip_probabilities, doubly_robust_scores, ratio
 from causalkit.inference import InferenceResult, network_clusters, network_covariance
 from causalkit.inference.network_forms import NetworkCovariance
 from causalkit.linear import weighted_least_squares
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
     from causalkit.graph.inputs import CodedTreatment
 
-__all__ = ["NodeEffects"]
+__all__ = ["NodeEffects", "row_index"]
 
 Array = NDArray[np.float64]
 
 _LEAST_CLUSTERS, _MOST_CLUSTERS, _CLUSTER_ROWS = 50, 1000, 20
+_TINY = 1e-9  # a probability of 0 has no inverse
+
+
+def row_index(X: Any) -> Any:
+    """Labels of the rows of a pandas frame, with which later arguments can be compared, else None."""
+    import pandas as pd
+
+    labels = getattr(X, "index", None)
+    return labels if isinstance(labels, pd.Index) else None
 
 
 class NodeEffects:
@@ -108,6 +118,11 @@ class NodeEffects:
         found, names = [], []
         for group, label in enumerate(labels):
             inside = (codes == group).astype(np.float64)[:, None]
+            if not self._row_weights() @ (np.abs(denominator) * inside).max(axis=1) > 0:
+                raise ValueError(
+                    f"by: the rows of group {str(label)!r} have no weight, so that they have no average. Drop the "
+                    "group, or give its rows weight."
+                )
             part = ratio(numerator * inside, denominator * inside, self._weight)
             found.append(part)
             names += self._effect_names(str(label), "all")
@@ -138,6 +153,7 @@ class NodeEffects:
         """
         check_is_fitted(self)
         scores = self._single(self.scores_, "projection")
+        self._same_rows(features=features)
         Z, names = check_matrix(features, "features", n_rows=len(scores), like="X")
         design = np.column_stack([np.ones(len(Z)), Z])
         fit = weighted_least_squares(design, scores, self._weight)
@@ -179,6 +195,7 @@ class NodeEffects:
         InferenceResult
         """
         check_is_fitted(self)
+        self._same_rows(policy=policy, cost=cost, baseline=baseline)
         plain = policy_value(policy, self.scores_, cost=cost, baseline=baseline, sample_weight=self._weight)
         influence = np.asarray(plain.influence_values)
         return self._averaged(Averages(plain.estimate, influence), list(plain.names), dependence, bandwidth)
@@ -203,6 +220,7 @@ class NodeEffects:
 
         check_is_fitted(self)
         effect = self._single(self.effect_, "targeting")
+        self._same_rows(cost=cost)
         chosen = targeting_policy(effect, budget, cost=cost, sample_weight=self._weight)
         share = float(np.average(chosen, weights=self._weight))
         rows = {}
@@ -258,6 +276,7 @@ class NodeEffects:
         check_is_fitted(self)
         scores = self._single(self.scores_, "toc")
         own = priorities is None
+        self._same_rows(priorities=priorities)
         values = (
             self._single(self.effect_, "toc") if own else check_vector(priorities, "priorities", n_rows=len(scores))
         )
@@ -303,17 +322,12 @@ class NodeEffects:
             if target == "overlap":
                 return ratio(residual * self.outcome_residual_[:, None], residual**2, self._weight)
             return ratio(scores, np.ones_like(scores), self._weight)
-        floor = self.clip if target == "overlap" else self.score_clip
-        return average_effects(
-            target,
-            self._outcome,
-            coded.values.astype(np.intp),
-            self.outcome_prediction_,
-            clip_probabilities(self._probabilities, floor)[0],
-            self.effect_.reshape(scores.shape),
-            scores,
-            self._weight,
-        )
+        codes, effect = coded.values.astype(np.intp), self.effect_.reshape(scores.shape)
+        overlap = target == "overlap"
+        e = clip_probabilities(self._probabilities, max(self.clip, _TINY) if overlap else self.score_clip)[0]
+        if overlap:  # weights e(1 - e) cancel the 1/e of scores: both are of one e, and no wider clip is needed
+            scores = doubly_robust_scores(self._outcome, codes, self.outcome_prediction_, e, effect)
+        return average_effects(target, self._outcome, codes, self.outcome_prediction_, e, effect, scores, self._weight)
 
     def _averaged(self, found: Averages, names: list[str], dependence: str, bandwidth: Any) -> InferenceResult:
         covariance = self._network_covariance(found.influence, dependence, bandwidth)
@@ -354,6 +368,7 @@ class NodeEffects:
                     f"{', the effect being constant' if len(np.unique(codes)) == 1 else ''}. Pass labels instead."
                 )
             return codes, [f"group {g + 1} of {number}" for g in range(number)]
+        self._same_rows(by=by)
         values = np.asarray(by.to_numpy() if hasattr(by, "to_numpy") else by)
         if values.shape != (n,):
             raise ValueError(
@@ -363,6 +378,14 @@ class NodeEffects:
         if (codes < 0).any():
             raise ValueError(f"by has {int((codes < 0).sum())} missing labels: give every row a group.")
         return codes.astype(np.intp), list(labels)
+
+    def _same_rows(self, **others: Any) -> None:
+        """Refuse arguments that are labelled like the rows of fit, but in another order."""
+        import pandas as pd
+
+        index = getattr(self, "_row_index", None)
+        if index is not None:
+            check_same_rows(pd.DataFrame(index=index), **others)
 
     def _row_weights(self) -> Array:
         return np.ones(len(self.positions_)) if self._weight is None else self._weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ Splits = list[tuple[Rows, Rows]]
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 MOST_TREES = 200
+_MORE_TREES, _NO_PROGRESS = 50, 20
 _BINS = 255  # what histogram trees tell apart
 _BLOCK_ROWS = 65_536
 _LEAST_PROBABILITY = 1e-6
@@ -191,19 +193,22 @@ class BoostedTrees:
 
 def fit_boosting(columns: Any, target: PoolTarget, n_trees: int, seed: int) -> BoostedTrees:
     """Boosted trees of at most 8 leaves, without early stopping."""
+    seen = columns if target.weight is None else coarsened(columns)
+    model = _boosting(target, seed).set_params(max_iter=n_trees)
+    return BoostedTrees(model.fit(seen, target.values, sample_weight=target.weight))
+
+
+def _boosting(target: PoolTarget, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind = HistGradientBoostingClassifier if target.n_levels else HistGradientBoostingRegressor
-    model = kind(
-        max_iter=n_trees,
+    return kind(
         learning_rate=0.05,
         max_leaf_nodes=8,
         min_samples_leaf=20,
         early_stopping=False,
         random_state=seed,
     )
-    seen = columns if target.weight is None else coarsened(columns)
-    return BoostedTrees(model.fit(seen, target.values, sample_weight=target.weight))
 
 
 def coarsened(columns: Float) -> Float:
@@ -223,14 +228,32 @@ def coarsened(columns: Float) -> Float:
 
 
 def boosting_losses(columns: Any, target: PoolTarget, splits: Splits, seed: int) -> tuple[Array, int]:
-    """Held-out loss of every row with the number of trees of smallest mean, and that number."""
+    """Held-out loss of every row with the number of trees of smallest mean, and that number.
+
+    Trees are added to all splits 50 at a time, up to 200, until the last 20 of them have not lowered the mean loss.
+    """
+    models = [_growing(columns[train], target.rows(train), seed) for train, _ in splits]
     losses = np.empty((MOST_TREES, len(target.values)))
-    for train, test in splits:
-        model = fit_boosting(columns[train], target.rows(train), MOST_TREES, seed).model
-        held = target.rows(test)
-        stages = model.staged_predict_proba if target.n_levels else model.staged_predict
-        for number, predictions in enumerate(stages(columns[test])):
-            values = predictions if target.n_levels else predictions[:, None]
-            losses[number, test] = row_losses(values, held)
-    best = int(np.argmin(_means(losses, target.weight)))
+    for grown in range(_MORE_TREES, MOST_TREES + 1, _MORE_TREES):
+        for grow, (_, test) in zip(models, splits, strict=True):
+            held = target.rows(test)
+            for number, predictions in enumerate(grow(grown, columns[test])):
+                if number >= grown - _MORE_TREES:
+                    values = predictions if target.n_levels else predictions[:, None]
+                    losses[number, test] = row_losses(values, held)
+        best = int(np.argmin(_means(losses[:grown], target.weight)))
+        if best < grown - _NO_PROGRESS:
+            break
     return losses[best], best + 1
+
+
+def _growing(columns: Any, target: PoolTarget, seed: int) -> Callable[[int, Any], Iterable[Array]]:
+    """A model that is grown to a number of trees, and gives predictions of other rows after each of them."""
+    model = _boosting(target, seed).set_params(warm_start=True)
+    seen = columns if target.weight is None else coarsened(columns)
+
+    def grow(n_trees: int, others: Any) -> Iterable[Array]:
+        model.set_params(max_iter=n_trees).fit(seen, target.values, sample_weight=target.weight)
+        return model.staged_predict_proba(others) if target.n_levels else model.staged_predict(others)
+
+    return grow

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import MethodNotApplicableError
-from causalkit.graph.alignment import check_graph, row_positions
+from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.diagnostics import (
     balance_table,
     correlation_table,
@@ -30,13 +30,14 @@ from causalkit.graph.effect_intervals import (
 )
 from causalkit.graph.features import check_features
 from causalkit.graph.final_models import Residuals
-from causalkit.graph.inputs import NodeRows, check_exposure, check_rows
+from causalkit.graph.inputs import NodeRows, check_exposure, check_rows, check_same_rows
 from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
-from causalkit.graph.node_effects import NodeEffects
+from causalkit.graph.node_effects import NodeEffects, row_index
 from causalkit.graph.nuisances import FittedNuisance
 from causalkit.graph.rlearner_fit import (
     FitPlan,
     Residualised,
+    effect_candidates,
     effect_scores,
     fit_effects,
     fit_nuisances,
@@ -78,7 +79,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     outcome_model, treatment_model : estimator, optional
         Models of E[Y|X,G] and of the treatment (a classifier for levels, which gets codes 0..L-1). None is the pool:
         ridge or logistic, boosted trees and perceptrons on own, one-hop and two-hop covariates. A model whose ``fit``
-        takes ``graph`` gets covariates and graph, any other one columns of :class:`HopFeatures`.
+        takes ``graph`` gets covariates and graph, but no exposures; any other one columns of :class:`HopFeatures`.
     final_model : {"auto", "constant", "linear", "forest", "boosting", "neural"} or estimator, default="auto"
         "auto" compares and mixes all of them. An estimator is fitted on (Z, T̃, Ỹ) if its ``fit`` is (X, T, y), as
         that of ``econml.grf.CausalForest``, or on pseudo-outcomes if it takes ``sample_weight``.
@@ -99,7 +100,8 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     n_bags : int, default=5
         Networks in a neural final stage.
     buffer : int or "auto", default="auto"
-        Rows within that distance of a fold do not train its models; "auto" is 1 with ``exposure``, else 0.
+        Rows within that distance of a fold do not train its models; "auto" is 1 with ``exposure``, else 0. For an
+        integer ``cv``: any other makes its own folds, as ``GraphKFold(buffer=1)`` does.
     cv : int, GraphKFold, splitter or iterable of (train, test), default=5
         An integer means folds that follow the network, or whole groups.
     n_repeats : int, default=1
@@ -176,7 +178,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     (True, (300,))
     """
 
-    _not_saved = ("_features", "_nuisances")
+    _not_saved = ("_features", "_nuisances", "_row_index")
 
     def __init__(
         self,
@@ -276,6 +278,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             validate_data(self, X, reset=True, skip_check_array=True)
             data, hop, scale = fit_features(X, rows.values, rows.graph, rows.nodes, self.hop_features, rows.exposure)
             plan = FitPlan.checked(self, data, seed)
+            effect_candidates(rows, plan)  # refuses what it cannot mean before any model is fitted
             names = hop.get_feature_names_out().tolist()
             nuisance = fit_nuisances(rows, data, names, plan, outcome_predictions, treatment_predictions)
             radius = 0 if rows.exposure is None else 1
@@ -292,6 +295,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         self, rows: NodeRows, data: NodeFeatures, nuisance: Residualised, scores: Array, variance: Array | None
     ) -> None:
         self.graph_, self.positions_, self.graph_fingerprint_ = rows.graph, rows.positions, rows.graph.fingerprint
+        self._row_index = row_index(rows.X)
         whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
         self._positions = None if whole else rows.positions
         self._outcome, self._treatment, self._weight = rows.outcome, rows.treatment, rows.weight
@@ -351,6 +355,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     ) -> Array:
         """Effects of every level against the reference, or of one unit; ``effect_`` without X."""
         check_is_fitted(self)
+        require_rows(X, graph=graph, nodes=nodes, exposure=exposure)
         return self.effect_ if X is None else self.predict(X, graph=graph, nodes=nodes, exposure=exposure)
 
     def effect(
@@ -408,14 +413,14 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             Unpacks as lower, upper, shape (m,) each.
         """
         check_is_fitted(self)
+        require_rows(X, graph=graph, nodes=nodes, exposure=exposure)
         check_confidence_level(1 - alpha if isinstance(alpha, int | float) else alpha)
         contrast = self._contrast(T0, T1)
-        chosen = interval_method(self._final, method)
+        chosen = interval_method(self._final, method, contrast)
         training = self._rows_of_fit("effect_interval").sets
         columns = training if X is None else self._new_rows(X, graph, nodes, exposure).sets
         if chosen == "model":
-            lower, upper = (contrast[0] * limit for limit in model_limits(self._final, columns, alpha))
-            return EffectInterval(np.minimum(lower, upper), np.maximum(lower, upper), chosen)
+            return EffectInterval(*model_limits(self._final, columns, contrast, alpha), chosen)
         residuals = self._residuals()
         center = self.effect(X, graph=graph, nodes=nodes, exposure=exposure, T0=T0, T1=T1)
         if chosen == "sandwich":
@@ -438,6 +443,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
                 contrast,
                 seed=self._seed,
                 device=self.device,
+                n_bags=self.n_bags,
                 n_jobs=self.n_jobs,
                 verbose=self.verbose,
             )
@@ -468,6 +474,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         float
         """
         data = self._new_rows(X, graph, nodes, exposure)
+        check_same_rows(X, y=y, treatment=treatment, sample_weight=sample_weight)
         n = len(data.values)
         outcome = check_vector(y, "y", n_rows=n, like="X")
         weight = check_sample_weight(sample_weight, n, like="X")
@@ -521,6 +528,11 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         check_is_fitted(self)
         data = self._rows_of_fit("balance") if X is None else None
         values = data.values if data is not None else check_features(X)[0]
+        self._same_rows(X=X)
+        if len(values) != len(self.positions_):
+            raise ValueError(
+                f"X has {len(values)} rows, but fit had {len(self.positions_)}: pass other covariates of the same rows."
+            )
         names = (
             list(self.hop_features_.get_feature_names_out())[: values.shape[1]] if X is None else check_features(X)[1]
         )
@@ -627,6 +639,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
                     "exposure is missing: fit had exposures, and the effect depends on them. Pass exposure= with one "
                     "row per row of X."
                 )
+            check_same_rows(X, exposure=exposure)
             given = check_exposure(exposure, len(values))
             if given.shape[1] != len(scale.center):
                 raise ValueError(f"exposure has {given.shape[1]} columns, expected {len(scale.center)} as in fit.")

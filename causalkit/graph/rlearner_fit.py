@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from causalkit.exceptions import IdentificationError
 from causalkit.graph.final_models import Residuals, best_constant, given_kind
-from causalkit.graph.final_stage import FinalStage, final_candidates, fit_final_stage
+from causalkit.graph.final_stage import FinalCandidate, FinalStage, final_candidates, fit_final_stage
 from causalkit.graph.identification import (
     check_determined,
     check_residual_variance,
     warn_of_leaks,
     warn_of_overlap,
 )
-from causalkit.graph.inputs import NodeRows, probability_predictions
+from causalkit.graph.inputs import NodeRows, check_same_rows, probability_predictions
 from causalkit.graph.neighbourhoods import NodeFeatures, chosen_sets
 from causalkit.graph.nuisances import (
     GraphNuisance,
@@ -32,7 +32,7 @@ from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly
 from causalkit.graph.splits import GraphSplits, make_splits
 from causalkit.inference import network_covariance
 from causalkit.nn.device import import_torch, resolve_device
-from causalkit.validation import check_choice, check_vector
+from causalkit.validation import check_choice, check_integer, check_vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FitPlan",
     "Residualised",
+    "effect_candidates",
     "effect_scores",
     "fit_effects",
     "fit_nuisances",
@@ -94,8 +95,9 @@ class FitPlan:
         encoder = learner.encoder
         if isinstance(encoder, str):
             check_choice(encoder, "encoder", _ENCODERS)
-        if not isinstance(learner.final_model, str):
-            given_kind(learner.final_model)
+        _check_models(learner)
+        _check_buffer(learner)
+        check_integer(learner.verbose, "verbose", low=0)
         _check_networks(learner)
         return cls(
             learner.outcome_model,
@@ -127,6 +129,31 @@ class FitPlan:
                 GNNClassifier(encoder=self.encoder, device=self.device),
             )
         return PoolOptions(self.nuisance_sets, has_torch(), self.device, encoders)
+
+
+def _check_models(learner: Any) -> None:
+    """Refuse models that are no instances, and final models that cannot be fitted on residuals."""
+    for name in ("outcome_model", "treatment_model", "final_model"):
+        model = getattr(learner, name)
+        named = isinstance(model, str) if name == "final_model" else model is None
+        if isinstance(model, type) or not (named or hasattr(model, "fit")):
+            words = "a name" if name == "final_model" else "None"
+            got = f"the class {model.__name__}" if isinstance(model, type) else repr(model)
+            raise TypeError(f"{name} must be an estimator instance, such as Ridge(), or {words}; got {got}.")
+        if name == "final_model" and not named:
+            given_kind(model)
+
+
+def _check_buffer(learner: Any) -> None:
+    """Refuse a buffer that the folds would not keep."""
+    own = learner.cv is not None and not isinstance(learner.cv, int | np.integer)
+    if not own or isinstance(learner.buffer, str):
+        return
+    if check_integer(learner.buffer, "buffer", low=0) not in (0, getattr(learner.cv, "buffer", 0)):
+        raise ValueError(
+            f"buffer={learner.buffer} is for an integer cv, whose folds are made here; got cv={learner.cv!r}, which "
+            "makes its own: pass cv=GraphKFold(..., buffer=...), or leave buffer out."
+        )
 
 
 def _check_networks(learner: Any) -> None:
@@ -204,6 +231,7 @@ def fit_nuisances(
     LeakageWarning, OverlapWarning
         Columns of neighbours that are the own treatment; propensities near 0 or 1.
     """
+    check_same_rows(rows.X, outcome_predictions=outcome_predictions, treatment_predictions=treatment_predictions)
     warn_of_leaks(data.sets, rows.treatment, names)  # first: it names the column, and says where it belongs
     check_determined(data.sets, rows.treatment)
     splits = make_splits(rows, plan.cv, n_repeats=plan.n_repeats, buffer=plan.buffer, seed=plan.seed)
@@ -268,10 +296,10 @@ def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Ar
     return standard_error
 
 
-def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, radius: int) -> FinalStage:
-    """Out-of-fold effects and the models of the final stage."""
+def effect_candidates(rows: NodeRows, plan: FitPlan) -> list[FinalCandidate]:
+    """Models of the effect that ``final_model`` stands for; what it cannot mean is refused."""
     encoders = plan.pool_options().encoders
-    candidates = final_candidates(
+    return final_candidates(
         plan.final_model,
         plan.final_sets,
         n_rows=rows.n_rows,
@@ -279,8 +307,12 @@ def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Res
         neural=has_torch(),
         encoder=None if encoders is None else encoders[0],
     )
+
+
+def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, radius: int) -> FinalStage:
+    """Out-of-fold effects and the models of the final stage."""
     return fit_final_stage(
-        candidates,
+        effect_candidates(rows, plan),
         data.sets,
         nuisance.residuals(rows),
         nuisance.splits,

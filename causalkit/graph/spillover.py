@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
-from causalkit.graph.alignment import check_graph, row_positions
+from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.features import check_features
 from causalkit.graph.spillover_inputs import mapped_source
 from causalkit.graph.spillover_moments import effect_weights
@@ -330,6 +330,7 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
 
     def _node_effect(self, effect: str, X: Any, at: Any, graph: Any, nodes: Any) -> Array:
         check_is_fitted(self)
+        require_rows(X, graph=graph, nodes=nodes)
         beta, source = self.effect_, self._source
         if X is not None:
             beta = self.predict(X, graph=graph, nodes=nodes)
@@ -352,7 +353,8 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
         full = none = np.zeros((n, count))
         if effect == "total":
             full, none = source.extremes()
-        level = self._level(effect, at, n, of_fit=of_fit) if self.interaction and effect != "total" else None
+        used = effect != "total" and (self.interaction or at is not None)  # given without interaction: checked alone
+        level = self._level(effect, at, n, of_fit=of_fit) if used else None
         return effect_weights(effect, level, full, none, interaction=bool(self.interaction))
 
     def _rows_of(self, X: Any, graph: Any, nodes: Any) -> tuple[Graph, NDArray[np.intp], Array]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.graph import Graph
-from causalkit.graph.inputs import NodeRows, check_exposure
+from causalkit.graph.inputs import NodeRows, check_exposure, check_same_rows
 from causalkit.graph.spillover_exposures import Exposure, ExposureMoments, exposure_moments, resolve_exposures
 from causalkit.validation import check_matrix, check_vector
 
@@ -137,6 +137,7 @@ def exposure_source(rows: NodeRows, exposure: Any, values: Any, mean: Any, varia
             f"exposure_mean and exposure_variance, or none of them ({lacking} neighbours of the rows have no row, so "
             f"that the exposure {'cannot' if lacking else 'can'} be computed from the treatments)."
         )
+    check_same_rows(rows.X, **three)
     found = check_exposure(values, rows.n_rows, rows.treatment.values)
     names = check_matrix(values, "exposure")[1]
     names = names if hasattr(values, "columns") or found.shape[1] > 1 else ["exposure"]

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.diagnostics import overlap_table, residual_table
+from causalkit.graph.inputs import check_same_rows
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
@@ -109,6 +110,10 @@ class SpilloverResults:
         check_is_fitted(self)
         check_choice(target, "target", _TARGETS)
         effects = list(effect) if isinstance(effect, list | tuple) else [effect]
+        if not effects:
+            raise ValueError('effect is empty: expected at least one effect, such as "direct".')
+        if at is not None and all(name == "total" for name in effects):
+            raise ValueError('at has no meaning for effect="total", everybody treated against nobody: leave it out.')
         found = [self._average(name, at, target) for name in effects]
         covariance = self._dependent(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
         return covariance.to_result(
@@ -151,7 +156,7 @@ class SpilloverResults:
 
     def _exposure_number(self, exposure: Any) -> int:
         check_choice(exposure, "exposure", (*range(len(self.exposure_names_)), *self.exposure_names_))
-        return exposure if isinstance(exposure, int) else self.exposure_names_.index(exposure)
+        return int(exposure) if not isinstance(exposure, str) else self.exposure_names_.index(exposure)
 
     def _level(self, effect: str, at: Any, n: int, *, of_fit: bool) -> Array:
         """Exposure g of a direct effect, shape (n, J), or treatment t of a spillover, shape (n,)."""
@@ -288,6 +293,7 @@ class SpilloverResults:
         check_is_fitted(self)
         outcome = check_vector(y_placebo, "y_placebo", n_rows=len(self.effect_), like="the fit")
         state = self._state("negative_control")
+        check_same_rows(state.rows.X, y_placebo=y_placebo)
         predictions = cross_fitted_outcome(state, outcome)
         repeats = [
             SpilloverRepeat(outcome - prediction, one.propensity, one.columns, one.moments)

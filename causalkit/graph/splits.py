@@ -114,6 +114,8 @@ def _one_repeat(
 def _explicit(rows: NodeRows, cv: Any, repeats: int, repeat: int, seed: int) -> tuple[list[Split], pd.DataFrame]:
     import pandas as pd
 
+    if isinstance(cv, str | bytes) or not (hasattr(cv, "split") or hasattr(cv, "__iter__")):
+        raise ValueError(f"cv must be an integer, GraphKFold, a splitter or an iterable of (train, test); got {cv!r}.")
     splitter = clone(cv, safe=False) if hasattr(cv, "split") else check_cv(cv)
     if repeats > 1 and not getattr(splitter, "shuffle", False):
         raise ValueError(
