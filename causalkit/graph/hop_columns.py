@@ -76,6 +76,8 @@ class Covered:
         log(1 + in-neighbours) of the rows in the whole graph.
     n_nodes, edges_into_rows, edges_lost : int
         Nodes of the graph; edges that end in a row; those of them whose source has no covariates.
+    share_differing : float
+        Share of the rows whose covariates are others than the graph carries for their nodes.
     """
 
     values: Array
@@ -86,6 +88,7 @@ class Covered:
     n_nodes: int
     edges_into_rows: int
     edges_lost: int
+    share_differing: float = 0.0
 
     @property
     def share_lost(self) -> float:
@@ -125,7 +128,8 @@ def covered_graph(values: Array, positions: NDArray[np.intp], graph: Graph) -> C
     present = np.zeros(n, bool)
     present[positions] = True
     degree = graph.degree[positions]
-    full = values
+    present_rows = graph.feature_rows
+    full, differing = values, 0.0
     if len(positions) < n and graph.features is not None:
         if graph.features.shape[1] != values.shape[1]:
             raise ValueError(
@@ -133,8 +137,10 @@ def covered_graph(values: Array, positions: NDArray[np.intp], graph: Graph) -> C
                 "covariates to graph.with_features."
             )
         full = graph.features.copy()
+        carried = np.ones(len(positions), bool) if present_rows is None else present_rows[positions]
+        differing = float((carried & ~np.isclose(full[positions], values, rtol=1e-4, atol=1e-6).all(axis=1)).mean())
         full[positions] = values
-        present |= True if graph.feature_rows is None else graph.feature_rows
+        present |= True if present_rows is None else present_rows
         rows = positions
         full = full if present.all() else full[present]
     elif len(positions) == n:
@@ -147,14 +153,14 @@ def covered_graph(values: Array, positions: NDArray[np.intp], graph: Graph) -> C
         full = values[np.argsort(positions)]
     into, log_degree = int(degree.sum()), np.log1p(degree)
     if present.all():
-        return Covered(full, rows, graph, (), log_degree, n, into, 0)
+        return Covered(full, rows, graph, (), log_degree, n, into, 0, differing)
     part = graph.adjacency("raw")[present][:, present]
     place = np.cumsum(present) - 1
     rows = place[positions]
     part.sort_indices()
     arrays = (part.indptr, part.indices, part.data if graph.weighted else None)
     lost = into - int(np.diff(part.indptr)[rows].sum())
-    return Covered(full, rows, None, arrays, log_degree, n, into, lost)
+    return Covered(full, rows, None, arrays, log_degree, n, into, lost, differing)
 
 
 def hop_blocks(covered: Covered, plan: HopPlan, center: Array, scale: Array) -> Iterator[Block]:

@@ -29,6 +29,7 @@ __all__ = ["HopFeatures"]
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]
 _WARN_SHARE = 0.2
+_WARN_DIFFERING = 0.5
 
 
 class HopFeatures(TransformerMixin, BaseEstimator):
@@ -93,7 +94,8 @@ class HopFeatures(TransformerMixin, BaseEstimator):
     Warns
     -----
     GraphCoverageWarning
-        More than 20 % of the edges into the rows come from nodes without covariates, or there are no edges.
+        More than 20 % of the edges into the rows come from nodes without covariates, or there are no edges; or X
+        differs from the covariates that the graph carries for most of the rows.
 
     Notes
     -----
@@ -302,6 +304,14 @@ def _standardise(columns: Float, center: Array, scale: Array) -> None:
 
 
 def _warn_of_coverage(covered: Covered, graph: Graph, stacklevel: int = 4) -> None:
+    if covered.share_differing > _WARN_DIFFERING:
+        warnings.warn(
+            f"X differs from the covariates that graph carries in {covered.share_differing:.0%} of the rows: those of "
+            "neighbours that are not among the rows come from the graph, and would be in other units or out of date. "
+            "If X was transformed, as in a Pipeline, pass graph.with_features of covariates transformed likewise.",
+            GraphCoverageWarning,
+            stacklevel=stacklevel,
+        )
     if graph.n_edges == 0:
         warnings.warn(
             "graph has no edges, so the columns of neighbours are constant: only own covariates carry information.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from functools import cache
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.testing import assert_allclose
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from causalkit.exceptions import AlignmentError, MethodNotApplicableError
-from causalkit.graph import Graph, GraphKFold, GraphRLearner, SpilloverRLearner
+from causalkit.exceptions import AlignmentError, GraphCoverageWarning, MethodNotApplicableError
+from causalkit.graph import Graph, GraphKFold, GraphRLearner, HopFeatures, SpilloverRLearner
 from causalkit.nn import stacked
 from tests.graph.networks import barabasi_albert, mean_matrix
 
@@ -295,3 +298,19 @@ def test_overlap_average_is_the_ratio_of_residual_products_where_propensities_ar
     expected = ((c.t - e) * (c.y - c.m)).sum() / ((c.t - e) ** 2).sum()
     assert_allclose(float(found.ate(target="overlap")), expected, rtol=1e-10)
     assert_allclose(found.effect_constant_, expected, rtol=1e-10)
+
+
+def test_covariates_in_other_units_than_those_of_the_graph_are_said() -> None:
+    c = village()
+    graph, half = c.graph.with_features(c.X), c.ids[: N // 2]
+    some = c.X.loc[half]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GraphCoverageWarning)
+        hop = HopFeatures().fit(some, graph=graph, nodes=half)
+        changed = some.copy()
+        changed.iloc[0] += 1.0  # one node with other covariates is a question that may be asked
+        hop.transform(changed, graph=graph, nodes=half)
+    with pytest.warns(GraphCoverageWarning, match="X differs from the covariates that graph carries in 100% of the"):
+        hop.transform(2 * some, graph=graph, nodes=half)
+    with pytest.warns(GraphCoverageWarning, match="X differs"):
+        make_pipeline(StandardScaler(), HopFeatures()).fit(5 * some, hopfeatures__graph=graph, hopfeatures__nodes=half)
