@@ -102,20 +102,22 @@ class CurveSummary:
         return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
 
 
-def independence_test(residual: Array, projected: Array, *, n_permutations: int = 499, seed: int = 0) -> float:
+def independence_test(residual: Array, functions: Array, *, n_permutations: int = 499, seed: int = 0) -> float:
     r"""p-value for independence of the action and the residual beyond its mean.
 
     The control function needs V independent of A, not only mean-independent. The statistic is
-    :math:`n^{-1}\|S'F_\perp\|^2` with S = (R², |R|) centred and in units of their spread; rows are permuted.
+    :math:`n^{-1}\|S'F\|^2` with S = (R², |R|) and the functions F of the action centred, S in units of its spread; rows
+    are permuted. F is not projected off the action: a spread that grows with it is the likeliest violation.
     """
     both = np.hstack([residual**2, np.abs(residual)])
     centred = both - both.mean(axis=0)
     spread = centred.std(axis=0)
     scaled = centred / np.where(spread > 0, spread, 1.0)
+    centred_functions = functions - functions.mean(axis=0)
     rng = np.random.default_rng(seed)
 
     def statistic(values: Array) -> float:
-        return float(((values.T @ projected) ** 2).sum())
+        return float(((values.T @ centred_functions) ** 2).sum())
 
     found = statistic(scaled)
     larger = sum(statistic(scaled[rng.permutation(len(scaled))]) >= found for _ in range(n_permutations))

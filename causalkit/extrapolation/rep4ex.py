@@ -319,7 +319,7 @@ class Rep4Ex(BaseEstimator):
             shell,
             fitted.held_encoder.diagnostics().canonical_correlations if own else None,
             test,
-            independence_test(residual, projected, seed=settings.seed),
+            independence_test(residual, moments_of(rows, settings.seed).values(standard), seed=settings.seed),
             None if error is None else 1 - error,
         )
 

@@ -286,7 +286,7 @@ def reported_losses(rows: CurveRows, fitted: FittedCurve, settings: CurveSetting
     c_in = float(np.mean((do - direct) ** 2))
     losses = {
         "c_in": c_in,
-        "root": float(np.sqrt(c_in) / rows.y.std()),
+        "root": float(np.sqrt(c_in) / rows.y.std()) if rows.y.std() > 0 else float(np.sqrt(c_in)),
         "loss_difference": float(np.mean((rows.y[report] - do) ** 2 - (rows.y[report] - direct) ** 2)),
     }
     curves = pd.DataFrame(rows.actions[report], columns=[f"action{j}" for j in range(rows.actions.shape[1])])

@@ -83,17 +83,15 @@ def thinned(part: CurvePart, seed: int) -> CurvePart:
     if n <= _MOST_ROWS:
         return part
     rows = np.random.default_rng(seed).choice(n, _MOST_ROWS, replace=False)
-    base = part.outcome_model.structural(part.phi)
-    # ȳ is moved by what the mean of ν over fewer rows is off, so that the curve keeps its level.
-    off = float(np.average(base, weights=part.weight) - base[rows].mean())
+    # ν before and after the move is averaged over the same rows: their difference varies less than either.
     return CurvePart(
         part.phi[rows],
         part.residual[rows],
         part.action_matrix,
         part.intercept,
         part.outcome_model,
-        part.outcome_mean - off,
-        None,
+        part.outcome_mean,
+        None if part.weight is None else part.weight[rows],
     )
 
 

@@ -67,6 +67,8 @@ class ActionSupport:
         Representation and residual of the rows, at most 5000 of them.
     actions : ndarray, shape (n, k)
         Their actions.
+    boundary : ndarray, shape (b, k)
+        Outermost of all actions.
     centers : ndarray, shape (m, d)
         Wa + b of at most 2000 of these actions.
     action_matrix : ndarray, shape (d, k)
@@ -92,6 +94,7 @@ class ActionSupport:
         if len(phi) > _MOST_ROWS:
             rows = np.sort(rng.choice(len(phi), _MOST_ROWS, replace=False))
         self.phi, self.residual, self.actions = phi[rows], residual[rows], actions[rows]
+        self.boundary = outermost(actions)
         # Drawn, since the first rows of sorted data would be one end of the support.
         some = rng.permutation(len(rows))[:_MOST_ACTIONS]
         self.centers = self.actions[some] @ action_matrix.T + intercept
@@ -112,7 +115,7 @@ class ActionSupport:
 
     def observed(self, wanted: Array) -> NDArray[np.bool_]:
         """Whether actions lie inside the support of those that were tried."""
-        return in_action_support(wanted, self.actions)
+        return in_action_support(wanted, self.actions, self.boundary)
 
     def reach(self, wanted: Array) -> float:
         """Largest multiple of an action, seen from the mean action, whose ESS is 100 and half of its points inside."""
@@ -160,20 +163,35 @@ def _classifier_share(moved: Array, phi: Array) -> float:
     return float(odds.sum() ** 2 / (odds**2).sum() / len(odds))
 
 
-def in_action_support(wanted: Array, actions: Array) -> NDArray[np.bool_]:
+def outermost(actions: Array) -> Array:
+    """Rows that bound the support: both ends, corners of the convex hull (k ≤ 3), or the largest Mahalanobis radius."""
+    k = actions.shape[1]
+    if k == 1:
+        return np.vstack([actions.min(axis=0), actions.max(axis=0)])
+    if k <= 3:
+        from scipy.spatial import ConvexHull
+
+        return np.asarray(actions[ConvexHull(actions).vertices])
+    return np.asarray(actions[[int(np.argmax(_squared_radius(actions, actions)))]])
+
+
+def _squared_radius(points: Array, actions: Array) -> Array:
+    centred = points - actions.mean(axis=0)
+    return np.asarray(np.einsum("ij,jk,ik->i", centred, np.linalg.inv(np.cov(actions.T)), centred))
+
+
+def in_action_support(wanted: Array, actions: Array, boundary: Array | None = None) -> NDArray[np.bool_]:
     """Whether actions lie in the convex hull of those observed (k ≤ 3), or within their largest Mahalanobis radius."""
     k = actions.shape[1]
-    low, high = actions.min(axis=0), actions.max(axis=0)
-    box = ((wanted >= low) & (wanted <= high)).all(axis=1)
+    boundary = outermost(actions) if boundary is None else boundary
+    if k > 3:
+        return np.asarray(_squared_radius(wanted, actions) <= _squared_radius(boundary, actions).max())
+    box = ((wanted >= boundary.min(axis=0)) & (wanted <= boundary.max(axis=0))).all(axis=1)
     if k == 1:
         return np.asarray(box)
-    if k <= 3:
-        from scipy.spatial import Delaunay
+    from scipy.spatial import Delaunay
 
-        return np.asarray(box & (Delaunay(actions).find_simplex(wanted) >= 0))
-    mean, inverse = actions.mean(axis=0), np.linalg.inv(np.cov(actions.T))
-    radius = [np.einsum("ij,jk,ik->i", p - mean, inverse, p - mean) for p in (wanted, actions)]
-    return np.asarray(radius[0] <= radius[1].max())
+    return np.asarray(box & (Delaunay(boundary).find_simplex(wanted) >= 0))
 
 
 def support_table(support: ActionSupport, wanted: Array) -> pd.DataFrame:
@@ -198,7 +216,7 @@ def support_table(support: ActionSupport, wanted: Array) -> pd.DataFrame:
     normal, classified, inside = support.shares(wanted)
     share = np.minimum(normal, classified)
     ess = share * support.n_rows
-    observed = in_action_support(wanted, support.actions)
+    observed = support.observed(wanted)
     flag = np.where(
         observed,
         "observed",

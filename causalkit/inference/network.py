@@ -30,6 +30,7 @@ Codes = NDArray[np.intp]
 
 # Balls of that many entries in all are counted in minutes; more are refused before the work starts.
 _MAX_ENTRIES = 4e9
+_LARGE_PART = 0.25
 
 
 def network_covariance(
@@ -106,8 +107,8 @@ def network_covariance(
     Warns
     -----
     NetworkDependenceWarning
-        Fewer than 10 clusters, a conductance above 0.1, a reach of exposures whose balls exceed the cap, or no
-        independent variation left.
+        Fewer than 10 clusters, a conductance above 0.1, a reach of exposures whose balls exceed the cap, a bandwidth
+        whose balls hold more than a quarter of the rows, or no independent variation left.
 
     References
     ----------
@@ -163,6 +164,14 @@ def network_covariance(
         plan = KernelPlan(int(bandwidth), kernel)
     plan = _capped(plan, skeleton, nodes, cap, reach, bandwidth == "auto")
     found = kernel_rows(values, skeleton, nodes, plan, reach)
+    if found.method == "uniform" and (found.mean_ball or 0) > _LARGE_PART * len(values):
+        warnings.warn(
+            f"Balls of radius {plan.bandwidth} hold {found.mean_ball:.4g} of {len(values)} nodes on average: centred "
+            "values add up to nearly nothing over so large a part, and the standard error is far too small. Pass a smaller "
+            'bandwidth, or bandwidth="auto".',
+            NetworkDependenceWarning,
+            stacklevel=2,
+        )
     if dependence == "degree":
         words = f"centred within {int(strata.max()) + 1} degree strata; {found.dependence}"
         return replace(found, method="degree", dependence=words)

@@ -532,7 +532,6 @@ HOP_FAILURES = {
     "test_saved_estimator_computes_the_same_in_a_fresh_process": OWN_SAVE,
     "test_saved_estimator_has_the_same_state": OWN_SAVE,
     "test_pipeline": "columns are in single precision, so that a line through them is equal to six digits, not nine",
-    "test_pandas_polars_and_numpy_agree": "means over an array that lies column by column differ in their last bits",
     "test_unrequested_metadata_is_refused": NO_ROW_ARGUMENTS,
     "test_cross_validation_slices_what_belongs_to_rows": NO_ROW_ARGUMENTS,
 }

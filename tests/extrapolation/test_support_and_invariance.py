@@ -260,3 +260,19 @@ def test_spectrum_of_many_coordinates_takes_each_alone() -> None:
     # eight splines of eight functions each, less the affine part of each
     assert len(found.shares) <= 8 * 6
     assert (found.shares >= 0).all()
+
+
+def test_the_corners_of_all_actions_bound_the_support_of_many_rows() -> None:
+    rng = np.random.default_rng(0)
+    actions = np.vstack([rng.uniform(-1, 1, (20_000, 2)), [[3.0, 3.0]]])
+    residual = rng.normal(size=(20_001, 1))
+    found = ActionSupport(residual, residual, actions, np.ones((1, 2)), np.zeros(1), 20_001, 0)
+    assert found.observed(np.array([[3.0, 3.0], [2.0, 2.0], [3.0, 0.0]])).tolist() == [True, True, False]
+
+
+def test_independence_sees_a_spread_that_grows_with_the_action() -> None:
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(-1, 1, (1500, 1))
+    residual = np.exp(0.4 * actions) * rng.normal(size=(1500, 1))
+    features = random_fourier_features(actions / actions.std(), rng.normal(size=(1, 32)))
+    assert independence_test(residual, features, n_permutations=199) <= 0.01

@@ -87,7 +87,7 @@ def test_known_nuisances_and_all_candidates_find_effects_of_the_neighbourhood() 
     assert_allclose(table["weight"].sum(), 1)
     assert (table["weight"] >= 0).all()
     assert table.loc[table["features"] == "own", "r_score"].max() < 0.1 < table["r_score"].max()
-    assert_allclose(table["r_score"], 1 - table["r_loss"] / table["r_loss"].iloc[0])
+    assert_allclose(table["r_score"], 1 - table["r_loss"] / table["r_loss"].iloc[0], atol=1e-12)
     ate = learner.ate()
     assert abs(float(ate) - data.effect.mean()) < 4 * ate.std_error[0]
     words = str(learner.summary())
