@@ -167,7 +167,7 @@ def network_covariance(
     if found.method == "uniform" and (found.mean_ball or 0) > _LARGE_PART * len(values):
         warnings.warn(
             f"Balls of radius {plan.bandwidth} hold {found.mean_ball:.4g} of {len(values)} nodes on average: centred "
-            "values add up to nearly nothing over so large a part, and the standard error is far too small. Pass a smaller "
+            "values nearly cancel over so large a part, and the standard error is far too small. Pass a smaller "
             'bandwidth, or bandwidth="auto".',
             NetworkDependenceWarning,
             stacklevel=2,
