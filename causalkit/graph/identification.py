@@ -12,9 +12,17 @@ from causalkit.exceptions import IdentificationError, LeakageWarning, OverlapWar
 from causalkit.graph.inputs import CodedTreatment
 from causalkit.graph.pool import FeatureSets
 
-__all__ = ["arm_sample_sizes", "check_determined", "check_residual_variance", "warn_of_leaks", "warn_of_overlap"]
+__all__ = [
+    "arm_sample_sizes",
+    "check_determined",
+    "check_residual_variance",
+    "cross_moments",
+    "warn_of_leaks",
+    "warn_of_overlap",
+]
 
 Array = NDArray[np.float64]
+Moments = tuple[Array, Array, Array]
 
 _DETERMINED = 1e-6
 _LEAK = 0.999
@@ -29,8 +37,9 @@ def _treatment_columns(treatment: CodedTreatment) -> Array:
     return (treatment.values[:, None] == np.arange(1, treatment.n_levels)).astype(np.float64)
 
 
-def _cross_moments(columns: NDArray[np.float32], targets: Array) -> tuple[Array, Array, Array]:
-    """Centred Z'Z, Z'T and T'T (diagonal), block by block."""
+def cross_moments(features: FeatureSets, treatment: CodedTreatment) -> Moments:
+    """Centred Z'Z, Z'T and T'T (diagonal) of columns and treatment, block by block."""
+    columns, targets = features.columns, _treatment_columns(treatment)
     n = len(columns)
     center: Any = 0.0
     for start in range(0, n, _BLOCK_ROWS):
@@ -46,7 +55,7 @@ def _cross_moments(columns: NDArray[np.float32], targets: Array) -> tuple[Array,
     return gram, cross, np.einsum("ij,ij->j", targets, targets)
 
 
-def check_determined(features: FeatureSets, treatment: CodedTreatment) -> None:
+def check_determined(features: FeatureSets, moments: Moments) -> None:
     """Refuse a treatment that is a linear function of some set of columns.
 
     Raises
@@ -54,7 +63,7 @@ def check_determined(features: FeatureSets, treatment: CodedTreatment) -> None:
     IdentificationError
         Naming the smallest set that shows it.
     """
-    gram, cross, total = _cross_moments(features.columns, _treatment_columns(treatment))
+    gram, cross, total = moments
     n = len(features.columns)
     for name, columns in features.sets.items():
         if len(columns) >= n - 1:
@@ -82,9 +91,9 @@ def check_residual_variance(residual: Array, treatment: CodedTreatment, features
         raise _determined(next(reversed(features.sets)), float(left.min()))
 
 
-def warn_of_leaks(features: FeatureSets, treatment: CodedTreatment, names: Any, stacklevel: int = 5) -> None:
+def warn_of_leaks(features: FeatureSets, moments: Moments, names: Any, stacklevel: int = 5) -> None:
     """Warn of columns of neighbours that are nearly the own treatment: an exposure was passed along edges."""
-    gram, cross, total = _cross_moments(features.columns, _treatment_columns(treatment))
+    gram, cross, total = moments
     size = np.sqrt(np.maximum(np.diag(gram), 0.0))[:, None] * np.sqrt(total)
     correlation = np.divide(np.abs(cross), size, out=np.zeros_like(cross), where=size > 0).max(axis=1)
     own = set(features.sets.get("own", []))

@@ -15,6 +15,7 @@ from causalkit.graph.final_stage import FinalCandidate, FinalStage, final_candid
 from causalkit.graph.identification import (
     check_determined,
     check_residual_variance,
+    cross_moments,
     warn_of_leaks,
     warn_of_overlap,
 )
@@ -232,8 +233,9 @@ def fit_nuisances(
         Columns of neighbours that are the own treatment; propensities near 0 or 1.
     """
     check_same_rows(rows.X, outcome_predictions=outcome_predictions, treatment_predictions=treatment_predictions)
-    warn_of_leaks(data.sets, rows.treatment, names)  # first: it names the column, and says where it belongs
-    check_determined(data.sets, rows.treatment)
+    moments = cross_moments(data.sets, rows.treatment)
+    warn_of_leaks(data.sets, moments, names)  # first: it names the column, and says where it belongs
+    check_determined(data.sets, moments)
     splits = make_splits(rows, plan.cv, n_repeats=plan.n_repeats, buffer=plan.buffer, seed=plan.seed)
     groups = None if rows.groups is None else rows.groups.codes
     largest = plan.nuisance_sets[-1]

@@ -44,7 +44,7 @@ def r_stacking(effects: Any, outcome_residual: Any, treatment_residual: Any, *, 
 
     References
     ----------
-    Nie and Wager (2021), doi:10.1093/biomet/asaa076, section 4.3 (stacking with the R-loss).
+    Nie and Wager (2021), doi:10.1093/biomet/asaa076 (stacking with the R-loss).
 
     Examples
     --------
