@@ -12,12 +12,22 @@ from numpy.typing import NDArray
 from causalkit.extrapolation.baselines import crossfit_regression
 from causalkit.extrapolation.curve_part import CurvePart
 
-__all__ = ["Choice", "SelectionSplit", "calibration_loss", "choose_tuning", "outer_shell", "selection_split"]
+__all__ = [
+    "Choice",
+    "SelectionSplit",
+    "calibration_gaps",
+    "choose_tuning",
+    "clearly_better",
+    "outer_shell",
+    "selection_split",
+]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 _REPORT_SHARE, _HELD_SHARE, _SHELL_SHARE = 0.2, 0.25, 0.2
+# A tuning other than the reference has to be better by this many standard errors of the paired differences.
+_CLEARLY = 2.0
 _MOST_ACTIONS = 300
 _MOST_ROWS = 2000
 
@@ -69,12 +79,12 @@ def selection_split(actions: Array, groups: Rows | None, seed: int) -> Selection
     return SelectionSplit(report, rest[~held], rest[held], rest[~outside], rest[outside])
 
 
-def calibration_loss(part: CurvePart, actions: Array, regression: Array, seed: int) -> float:
-    """Mean over rows of (μ_do(a) - μ_reg(a))², on at most 300 of them; both are E[Y | A = a] inside the support."""
+def calibration_gaps(part: CurvePart, actions: Array, regression: Array, seed: int) -> Array:
+    """(μ_do(a) - μ_reg(a))² on at most 300 rows; both curves are E[Y | A = a] inside the support."""
     rows = np.arange(len(actions))
     if len(rows) > _MOST_ACTIONS:
         rows = np.random.default_rng(seed).choice(rows, _MOST_ACTIONS, replace=False)
-    return float(np.mean((thinned(part, seed).do_mean(actions[rows]) - regression[rows]) ** 2))
+    return np.asarray((thinned(part, seed).do_mean(actions[rows]) - regression[rows]) ** 2)
 
 
 def thinned(part: CurvePart, seed: int) -> CurvePart:
@@ -120,8 +130,13 @@ def choose_tuning(
     y: Array,
     split: SelectionSplit,
     seed: int,
+    reference: float,
 ) -> Choice:
-    """Smallest sum of the loss inside the support and the loss on the outer shell.
+    r"""Choose by the sum of the loss inside the support and the loss on the outer shell, where it can tell.
+
+    Candidates differ by thousandths of the variance of y, which is the size of the noise in the sum. A reference is
+    kept unless another candidate is better by two standard errors of the paired differences; among those that are, the
+    smallest sum wins.
 
     Parameters
     ----------
@@ -135,6 +150,8 @@ def choose_tuning(
         Rows.
     seed : int
         Key of draws.
+    reference : float
+        Tuning that is kept unless another is clearly better, with the smallest calibration weight.
 
     Returns
     -------
@@ -143,18 +160,47 @@ def choose_tuning(
     choosing = split.choosing
     regression = np.empty(len(y))
     regression[choosing] = crossfit_regression(actions[choosing], y[choosing], seed=seed)
-    inside = [
-        (tuning, weight, calibration_loss(part, actions[split.held], regression[split.held], seed))
-        for tuning, weight, part in fits(split.train)
-    ]
-    shell = [
-        float(np.mean((y[split.shell] - thinned(part, seed).do_mean(actions[split.shell])) ** 2))
-        for _, _, part in fits(split.core)
-    ]
-    totals = [c_in + loss for (_, _, c_in), loss in zip(inside, shell, strict=True)]
-    best = int(np.argmin(totals))
+    candidates, inside, shell = [], [], []
+    for tuning, weight, part in fits(split.train):
+        candidates.append((tuning, weight))
+        inside.append(calibration_gaps(part, actions[split.held], regression[split.held], seed))
+    for _, _, part in fits(split.core):
+        shell.append((y[split.shell] - thinned(part, seed).do_mean(actions[split.shell])) ** 2)
+    kept = min(range(len(candidates)), key=lambda j: (candidates[j][0] != reference, candidates[j][1]))
+    best = clearly_better(np.array(inside), np.array(shell), kept)
     path = [
-        {"penalty": tuning, "calibration": weight, "c_in": c_in, "shell_loss": loss, "chosen": number == best}
-        for number, ((tuning, weight, c_in), loss) in enumerate(zip(inside, shell, strict=True))
+        {
+            "penalty": tuning,
+            "calibration": weight,
+            "c_in": float(gaps.mean()),
+            "shell_loss": float(errors.mean()),
+            "chosen": number == best,
+        }
+        for number, ((tuning, weight), gaps, errors) in enumerate(zip(candidates, inside, shell, strict=True))
     ]
-    return Choice(inside[best][0], inside[best][1], path)
+    return Choice(*candidates[best], path)
+
+
+def clearly_better(inside: Array, shell: Array, reference: int) -> int:
+    """Row with the smallest sum of means among those below the reference by two standard errors, or the reference.
+
+    Parameters
+    ----------
+    inside : ndarray, shape (c, n_1)
+        Losses of the candidates, row by row.
+    shell : ndarray, shape (c, n_2)
+        Losses on other rows.
+    reference : int
+        Candidate that is kept in doubt.
+
+    Returns
+    -------
+    int
+    """
+    gain, variance = np.zeros(len(inside)), np.zeros(len(inside))
+    for losses in (inside, shell):
+        difference = losses[reference] - losses
+        gain += difference.mean(axis=1)
+        variance += difference.var(axis=1) / losses.shape[1]
+    better = gain > _CLEARLY * np.sqrt(variance)
+    return int(np.argmax(np.where(better, gain, -np.inf))) if better.any() else reference

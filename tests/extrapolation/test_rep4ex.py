@@ -18,6 +18,7 @@ from causalkit import load, save
 from causalkit.datasets import make_intervention_curve
 from causalkit.exceptions import ExtrapolationWarning, MethodNotApplicableError
 from causalkit.extrapolation import LinearInvarianceEncoder, Rep4Ex, SplineControlFunction, rep4ex, rep4ex_fit
+from causalkit.extrapolation.selection import clearly_better
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::causalkit.exceptions.ExtrapolationWarning"),
@@ -279,10 +280,27 @@ def test_tuning_is_chosen_by_the_outcome_when_it_is_open() -> None:
     path = model.path_
     assert sorted(set(path["penalty"])) == [1e-5, 1e-4, 1e-3, 1e-2]
     assert sorted(set(path["calibration"])) == [0.0, 30.0]
-    best = (path["c_in"] + path["shell_loss"]).idxmin()
-    assert path["chosen"].tolist() == [j == best for j in range(8)]
+    best = int(path["chosen"].idxmax())
+    total = path["c_in"] + path["shell_loss"]
+    reference = int(path.index[(path["penalty"] == 1e-3) & (path["calibration"] == 0)][0])
+    assert path["chosen"].sum() == 1
+    assert best == reference or total[best] < total[reference]
     assert model.encoder_.ridge_ == path["penalty"][best]
     assert model.calibration_ == path["calibration"][best]
+
+
+def test_another_tuning_needs_two_standard_errors() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal(400)
+    noise = (noise - noise.mean()) / noise.std()
+    shell = np.vstack([np.full(400, 5.0), 5.0 - 0.09 + noise, 5.0 - 0.11 + noise, 5.0 + noise])
+    inside = np.ones((4, 50))
+    # The standard error of each difference is 1/20: .09 is within two of them, .11 is not.
+    assert clearly_better(inside, shell, 0) == 2
+    assert clearly_better(inside[:2], shell[:2], 0) == 0
+    # Both losses count: .02 from inside, without noise, lifts .09 to .11.
+    inside[1] -= 0.02
+    assert clearly_better(inside[:2], shell[:2], 0) == 1
 
 
 def test_fixed_calibration_is_used_for_the_reported_shell_too() -> None:
