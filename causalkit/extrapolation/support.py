@@ -2,6 +2,8 @@ r"""How many rows carry an answer about an action that was never tried."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,9 @@ _MOST_ACTIONS = 2000
 _MOST_ROWS = 5000
 _REACHABLE, _THIN = 100.0, 30.0
 _INSIDE = 0.5
+_BLOCK_ROWS, _BLOCK_ACTIONS = 2048, 256
+_LARGEST_EXPONENT = 300.0
+_MOST_KNOWN = 10_000
 
 
 def effective_sample_size(moved: Array, center: Array, centers: Array, covariance: Array) -> float:
@@ -51,11 +56,72 @@ def effective_sample_size(moved: Array, center: Array, centers: Array, covarianc
     do = -0.5 * ((points - middle) ** 2).sum(axis=1)
     train = np.empty(len(points))
     squares = (middles**2).sum(axis=1)
-    for start in range(0, len(points), 2048):
-        rows = points[start : start + 2048]
+    for start in range(0, len(points), _BLOCK_ROWS):
+        rows = points[start : start + _BLOCK_ROWS]
         distance = (rows**2).sum(axis=1)[:, None] - 2 * rows @ middles.T + squares
         train[start : start + len(rows)] = special.logsumexp(-0.5 * distance, axis=1) - np.log(len(middles))
     return float(min(np.exp(-(special.logsumexp(do - train) - np.log(len(points)))), 1.0))
+
+
+class NormalShares:
+    r"""Values of :func:`effective_sample_size` for many actions, with one table of exponentials for all of them.
+
+    In coordinates in which Cov(R) = I, with q = r + μ and training centres :math:`m_j`,
+
+    .. math:: \log\frac{p_{do}(q)}{p_{train}(q)}
+              = r'\mu - \log\Big(J^{-1}\sum_j e^{r'm_j}\, e^{-|m_j - \mu|^2/2}\Big),
+
+    where the first factor of the sum does not know the action and the second not the row: sums over j for all actions
+    are one product of matrices (test_shares_of_many_actions_are_those_of_each_alone).
+
+    Parameters
+    ----------
+    residual : ndarray, shape (n, d)
+        R of the rows.
+    centers : ndarray, shape (J, d)
+        Wa_j + b of training actions.
+    covariance : ndarray, shape (d, d)
+        Cov(R).
+    """
+
+    def __init__(self, residual: Array, centers: Array, covariance: Array) -> None:
+        self.residual, self.centers, self.covariance = residual, centers, covariance
+        self.root = np.linalg.cholesky(covariance)
+        self.points = np.linalg.solve(self.root, residual.T).T
+        middles = np.linalg.solve(self.root, centers.T).T
+        self.origin = middles.mean(axis=0)
+        self.middles = middles - self.origin
+        lengths = [float(np.sqrt((part**2).sum(axis=1).max())) for part in (self.points, self.middles)]
+        # Beyond it the factors could overflow, or lose the largest term of a row.
+        self.factored = lengths[0] * lengths[1] <= _LARGEST_EXPONENT
+        self._tables: dict[int, Array] = {}
+
+    def __call__(self, middles: Array) -> Array:
+        """ESS/n of actions with centres Wa* + b, shape (m, d) → (m,)."""
+        if not self.factored:
+            each = [effective_sample_size(self.residual + a, a, self.centers, self.covariance) for a in middles]
+            return np.array(each)
+        white = np.linalg.solve(self.root, middles.T).T - self.origin
+        parts = [self._some(white[start : start + _BLOCK_ACTIONS]) for start in range(0, len(white), _BLOCK_ACTIONS)]
+        return np.concatenate(parts)
+
+    def _some(self, white: Array) -> Array:
+        distance = 0.5 * ((self.middles[:, None] - white) ** 2).sum(axis=2)
+        nearest = distance.min(axis=0)
+        weights = np.exp(nearest - distance)
+        ratio = np.empty((len(self.points), len(white)))
+        for start in range(0, len(self.points), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            ratio[rows] = self.points[rows] @ white.T + nearest - np.log(self._table(start) @ weights)
+        ratio += np.log(len(self.middles))
+        mean = special.logsumexp(ratio, axis=0) - np.log(len(self.points))
+        return np.asarray(np.minimum(np.exp(-mean), 1.0))
+
+    def _table(self, start: int) -> Array:
+        """exp(r'm) for a block of rows, at most 80 MB in all."""
+        if start not in self._tables:
+            self._tables[start] = np.exp(self.points[start : start + _BLOCK_ROWS] @ self.middles.T)
+        return self._tables[start]
 
 
 class ActionSupport:
@@ -78,6 +144,8 @@ class ActionSupport:
     n_rows : int
         Rows of the fit, which ESS counts in.
     """
+
+    _not_saved = ("_known", "_inside")
 
     def __init__(
         self,
@@ -103,15 +171,35 @@ class ActionSupport:
 
     def shares(self, wanted: Array) -> tuple[Array, Array, Array]:
         """ESS/n by normal laws and by a classifier, and share of points inside, for every action (m, k)."""
-        covariance = np.atleast_2d(np.cov(self.residual.T))
-        normal, classified, inside = (np.empty(len(wanted)) for _ in range(3))
-        for number, a in enumerate(wanted):
-            middle = self.action_matrix @ a + self.intercept
-            moved = self.residual + middle
-            normal[number] = effective_sample_size(moved, middle, self.centers, covariance)
-            classified[number] = _classifier_share(moved, self.phi)
-            inside[number] = _inside_share(moved, self.phi)
+        return self._shares(wanted, None)
+
+    def _shares(self, wanted: Array, laws: NormalShares | None) -> tuple[Array, Array, Array]:
+        keys = [np.ascontiguousarray(a, dtype=np.float64).tobytes() for a in wanted]
+        new = {key: number for number, key in enumerate(keys) if key not in self._known}
+        found = {key: self._known[key] for key in keys if key in self._known}
+        if new:
+            middles = wanted[list(new.values())] @ self.action_matrix.T + self.intercept
+            normal = (laws or self._laws())(middles)
+            for key, middle, share in zip(new, middles, normal, strict=True):
+                moved = self.residual + middle
+                found[key] = (float(share), _classifier_share(moved, self.phi), self._inside(moved))
+            if len(self._known) + len(new) > _MOST_KNOWN:
+                self._known.clear()
+            self._known.update({key: found[key] for key in new})
+        normal, classified, inside = np.array([found[key] for key in keys]).reshape(len(keys), 3).T
         return normal, classified, inside
+
+    def _laws(self) -> NormalShares:
+        return NormalShares(self.residual, self.centers, np.atleast_2d(np.cov(self.residual.T)))
+
+    @cached_property
+    def _known(self) -> dict[bytes, tuple[float, float, float]]:
+        """What was found for actions that were asked for before: predictions, intervals and figures ask again."""
+        return {}
+
+    @cached_property
+    def _inside(self) -> Callable[[Array], float]:
+        return InsideShare(self.phi)
 
     def observed(self, wanted: Array) -> NDArray[np.bool_]:
         """Whether actions lie inside the support of those that were tried."""
@@ -121,28 +209,36 @@ class ActionSupport:
         """Largest multiple of an action, seen from the mean action, whose ESS is 100 and half of its points inside."""
         middle = self.actions.mean(axis=0)
         low, high = 0.0, 1.0
+        laws = self._laws()
         for _ in range(8):
             half = (low + high) / 2
-            normal, classified, inside = self.shares((middle + half * (wanted - middle))[None])
+            normal, classified, inside = self._shares((middle + half * (wanted - middle))[None], laws)
             good = min(normal[0], classified[0]) * self.n_rows >= _REACHABLE and inside[0] >= _INSIDE
             low, high = (half, high) if good else (low, half)
         return low
 
 
-def _inside_share(moved: Array, phi: Array) -> float:
-    """Share of points within the 99 % Mahalanobis radius of the training rows; of neighbours above three axes."""
-    if phi.shape[1] > 3:
-        from sklearn.neighbors import NearestNeighbors
+class InsideShare:
+    """Share of points within the 99 % Mahalanobis radius of training rows (n, d); of neighbours above three axes."""
 
-        near = NearestNeighbors(n_neighbors=11).fit(phi)
-        radius = np.quantile(near.kneighbors(phi)[0][:, -1], 0.99)
-        return float((near.kneighbors(moved, n_neighbors=10)[0][:, -1] <= radius).mean())
-    mean, inverse = phi.mean(axis=0), np.linalg.inv(np.atleast_2d(np.cov(phi.T)))
+    def __init__(self, phi: Array) -> None:
+        self.near = None
+        if phi.shape[1] > 3:
+            from sklearn.neighbors import NearestNeighbors
 
-    def distance(points: Array) -> Array:
-        return np.asarray(np.einsum("ij,jk,ik->i", points - mean, inverse, points - mean))
+            self.near = NearestNeighbors(n_neighbors=11).fit(phi)
+            self.radius = np.quantile(self.near.kneighbors(phi)[0][:, -1], 0.99)
+            return
+        self.mean, self.inverse = phi.mean(axis=0), np.linalg.inv(np.atleast_2d(np.cov(phi.T)))
+        self.radius = np.quantile(self._distance(phi), 0.99)
 
-    return float((distance(moved) <= np.quantile(distance(phi), 0.99)).mean())
+    def __call__(self, moved: Array) -> float:
+        if self.near is not None:
+            return float((self.near.kneighbors(moved, n_neighbors=10)[0][:, -1] <= self.radius).mean())
+        return float((self._distance(moved) <= self.radius).mean())
+
+    def _distance(self, points: Array) -> Array:
+        return np.asarray(np.einsum("ij,jk,ik->i", points - self.mean, self.inverse, points - self.mean))
 
 
 def _classifier_share(moved: Array, phi: Array) -> float:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import integrate, linalg, stats
 
+from causalkit import load, save
 from causalkit.extrapolation import (
     effective_sample_size,
     project_off_actions,
@@ -14,6 +18,7 @@ from causalkit.extrapolation import (
     visible_share_spectrum,
     wild_bootstrap_pvalue,
 )
+from causalkit.extrapolation import support as reach
 from causalkit.extrapolation.curve_reports import independence_test
 from causalkit.extrapolation.encoder_models import action_line
 from causalkit.extrapolation.support import ActionSupport, in_action_support, support_table
@@ -93,6 +98,40 @@ def test_support_table_flags_by_the_rows_that_carry_an_action() -> None:
     assert_allclose(table["ess"], 1500 * table["ess_share"])
     assert (table["ess"] <= table["ess_classifier"] + 1e-9).all()
     assert_allclose(table["ess_share"][:2], [exact_share(1, 0.5), exact_share(1, 1.25)], rtol=0.25)
+
+
+@pytest.mark.parametrize(("d", "strength"), [(1, 1.0), (2, 2.0), (1, 150.0)])
+def test_shares_of_many_actions_are_those_of_each_alone(d: int, strength: float) -> None:
+    """One table of exponentials for all actions; centres too far apart for it (strength 150) are taken one by one."""
+    rng = np.random.default_rng(17)
+    actions, residual = rng.uniform(-1, 1, (700, d)), rng.normal(size=(700, d))
+    support = ActionSupport(strength * actions + residual, residual, actions, strength * np.eye(d), np.zeros(d), 700, 0)
+    wanted = np.vstack([rng.uniform(-3, 3, (20, d)), np.full((1, d), 40.0)])
+    covariance = np.atleast_2d(np.cov(residual.T))
+    expected = [
+        effective_sample_size(residual + strength * a, strength * a, support.centers, covariance) for a in wanted
+    ]
+    normal, classified, inside = support.shares(wanted)
+    assert_allclose(normal, expected, rtol=1e-10, atol=1e-300)
+    alone = [support_of_one.shares(a[None]) for a in wanted[:3] for support_of_one in (copy.deepcopy(support),)]
+    assert_allclose(np.hstack([np.stack(one) for one in alone]), np.stack([normal, classified, inside])[:, :3])
+
+
+def test_actions_that_were_asked_for_are_not_computed_again(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    rng = np.random.default_rng(18)
+    actions, residual = rng.uniform(-1, 1, (300, 4)), rng.normal(size=(300, 4))
+    support = ActionSupport(actions + residual, residual, actions, np.eye(4), np.zeros(4), 300, 0)
+    first = support_table(support, np.array([[0.5] * 4, [0.5] * 4, [2.0] * 4]))
+    calls = []
+    original = reach._classifier_share
+    monkeypatch.setattr(reach, "_classifier_share", lambda *a: calls.append(1) or original(*a))
+    again = support_table(support, np.array([[2.0] * 4, [0.5] * 4, [1.0] * 4]))
+    assert len(calls) == 1  # the third alone is new
+    pd.testing.assert_frame_equal(again[:2], first[[False, True, True]][::-1].reset_index(drop=True))
+    save(support, tmp_path / "support")  # what was found, and neighbours in compiled form, are left out
+    loaded = load(tmp_path / "support")
+    assert not {"_known", "_inside"} & set(vars(loaded))
+    pd.testing.assert_frame_equal(support_table(loaded, np.array([[0.5] * 4, [0.5] * 4, [2.0] * 4])), first)
 
 
 def test_support_does_not_depend_on_the_order_of_the_rows() -> None:
