@@ -194,8 +194,9 @@ class Check:
     def pytest(self, line: Line, environment: Environment, folder: Path, selection: tuple[str, ...]) -> None:
         """Run pytest in a folder that has the hooks that count, and put the counts into a line."""
         command = [str(environment.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15"]
-        done = run([*command, *selection], folder, environment.log)
         counts = folder / "counts.json"
+        counts.unlink(missing_ok=True)
+        done = run([*command, *selection], folder, environment.log)
         if not counts.exists():
             line.problems.append(done.tail())
             return
