@@ -215,7 +215,8 @@ def test_tests_that_need_an_absent_extra_are_deselected_and_counted(tmp_path: Pa
     api = (INSIDE / "public_api.py").read_text()
     (tmp_path / "public_api.py").write_text(f"{api}\n\ndef absent_extras(*arguments):\n    return {{'torch'}}\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=clean_variables())
+    variables = {**clean_variables(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=variables)
     assert done.returncode == 1, done.stdout
     found = json.loads((tmp_path / "counts.json").read_text())
     assert found["deselected"] == {"torch": 2}

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = [
     "CONTRACT",
-    "CONTRACT_WITHOUT_CHECKS",
+    "CONTRACT_OF_EXTRAS",
     "EXTRAS",
     "FAST_SUITE",
     "LEFT_OUT",
@@ -29,7 +29,14 @@ WITH_TORCH = {"torch", "graph", "bayes", "text", "trl", "all"}
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "polars", "pyarrow", "dask", "hatchling")
 
 CONTRACT = ("tests/contract",)
-CONTRACT_WITHOUT_CHECKS = (*CONTRACT, "--ignore=tests/contract/test_sklearn_checks.py")
+# In the environments of single extras, which have the same versions as the others: scikit-learn's checks and the fresh
+# process per estimator take most of the time, and run without extras and with all of them.
+CONTRACT_OF_EXTRAS = (
+    *CONTRACT,
+    "--ignore=tests/contract/test_sklearn_checks.py",
+    "-k",
+    "not fresh_process",
+)
 # trl raises the bound of transformers, and what it serves is left out of the fast suite.
 OLDEST_EXTRAS = ("torch", "graph", "bayes", "econml", "plot", "text")
 FAST_SUITE = ("tests", "-m", "not slow and not gpu")

@@ -11,15 +11,14 @@ from pathlib import Path
 
 from tools.release_check.archives import different_entries, sdist_problems, wheel_problems
 from tools.release_check.environments import Environment, Outcome, run, torch_release
-from tools.release_check.project import CONTRACT, CONTRACT_WITHOUT_CHECKS, EXTRAS, WITH_TORCH, Project
+from tools.release_check.project import CONTRACT, CONTRACT_OF_EXTRAS, EXTRAS, WITH_TORCH, Project
 from tools.release_check.report import Line, Report, describe_api, describe_tests
 from tools.release_check.versions import newest, oldest
 
 __all__ = ["STEPS", "Check"]
 
 STEPS = ("build", "core", *EXTRAS, "oldest", "prerelease")
-# Where all of scikit-learn's checks run: an extra of its own changes no estimator that they reach without torch.
-WITH_EVERY_CHECK = {"core", "all", "prerelease"}
+WITH_WHOLE_CONTRACT = {"core", "all", "prerelease"}
 
 
 @dataclass
@@ -188,7 +187,7 @@ class Check:
                 return
             folder = self.folder / "work" / step
             self.project.copy_contract(folder)
-            selection = CONTRACT if step in WITH_EVERY_CHECK else CONTRACT_WITHOUT_CHECKS
+            selection = CONTRACT if step in WITH_WHOLE_CONTRACT else CONTRACT_OF_EXTRAS
             self.pytest(line, environment, folder, selection)
 
     def pytest(self, line: Line, environment: Environment, folder: Path, selection: tuple[str, ...]) -> None:
