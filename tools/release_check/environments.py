@@ -98,7 +98,7 @@ class Environment:
             return True
         self.remove()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        made = run([self.base_python, "-m", "venv", self.folder], self.folder.parent, self.log)
+        made = run([self.base_python, "-m", "venv", "--without-pip", self.folder], self.folder.parent, self.log)
         if made.status:
             raise RuntimeError(f"{self.base_python} -m venv failed: {made.tail()}")
         return False
@@ -108,9 +108,12 @@ class Environment:
         (self.folder / "made-for").write_text(hashlib.sha256(key.encode()).hexdigest())
 
     def pip(self, *arguments: str | Path) -> Outcome:
-        """Run its pip."""
-        command: list[str | Path] = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-        return run([*command, *arguments], self.folder, self.log)
+        """Install into it, by the pip of the Python that made it: it holds nothing that was not asked for."""
+        return self._pip("install", "-q", "--no-compile", *arguments)
+
+    def _pip(self, *arguments: str | Path) -> Outcome:
+        command: list[str | Path] = [self.base_python, "-m", "pip", "--python", self.python]
+        return run([*command, "--disable-pip-version-check", *arguments], self.folder, self.log)
 
     def torch(self, release: str, constraints: Path) -> Outcome:
         """Install torch: where there is no GPU on Linux the CPU build, which is a tenth of the other."""
@@ -124,8 +127,7 @@ class Environment:
 
     def frozen(self) -> list[str]:
         """Its packages with their versions."""
-        listed = run([self.python, "-m", "pip", "list", "--format=freeze"], self.folder, self.log)
-        return [line for line in listed.output.splitlines() if "==" in line]
+        return [line for line in self._pip("list", "--format=freeze").output.splitlines() if "==" in line]
 
     def contents(self) -> str:
         """How many packages it has and how large they are."""

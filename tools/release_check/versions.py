@@ -71,7 +71,7 @@ def oldest(check: Check) -> None:
             check.project.copy_hooks(folder)
             ignored = [f"--ignore={path}" for paths in LEFT_OUT.values() for path in paths]
             check.pytest(line, environment, folder, (*FAST_SUITE, *ignored))
-            line.counts += f"; {len(ignored)} files left out"
+            line.counts += f"; {len(ignored)} paths left out"
             with environment.log.open("a") as log:
                 log.write(f"left out: {json.dumps(LEFT_OUT, indent=1)}\n")
     check.leave(environment)
