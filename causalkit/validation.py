@@ -18,9 +18,12 @@ __all__ = [
     "Groups",
     "Treatment",
     "check_choice",
+    "check_column_names",
     "check_composition",
+    "check_fit_table",
     "check_groups",
     "check_integer",
+    "check_magnitude",
     "check_matrix",
     "check_numeric_columns",
     "check_probability",
@@ -32,6 +35,7 @@ __all__ = [
 ]
 
 MAX_CONTRAST_LEVELS = 20
+_LARGEST = 1e60
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,24 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
             f"{name} is a sparse matrix: expected a dense array, Series or frame; "
             f"A dense array is required, so use {name}.toarray()."
         )
-    if hasattr(values, "to_numpy"):
-        return np.asarray(values.to_numpy())
-    return np.asarray(values)
+    try:
+        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array, list, Series or frame with rows of equal lengths; it cannot be read ({error})."
+        ) from None
+
+
+def _labels(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the byte order of this machine, which pandas needs to count its values."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _as_float(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     if np.iscomplexobj(array):
         raise ValueError(f"Complex data not supported: {name} must hold real numbers, got {array.dtype}.")
+    if array.dtype.kind in "mM":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}: turn dates and times into numbers first.")
     try:
         return np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -232,6 +246,120 @@ def check_numeric_columns(table: Any, name: str) -> None:
         )
 
 
+def check_magnitude(values: NDArray[Any], name: str) -> None:
+    """Refuse numbers of which the fourth powers leave the range of double precision.
+
+    Variances of products are sums of fourth powers. Beyond these limits they overflow or vanish, and what is computed
+    from them is NaN, an infinity or a division by zero.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n,) or (n, p)
+        Finite numbers; every column is looked at on its own, and a column of zeros passes.
+    name : str
+        Argument name for the message.
+
+    Raises
+    ------
+    ValueError
+        A column whose largest size is above 1e60, or below 1e-60 and not zero.
+    """
+    if values.size == 0 or values.dtype.kind != "f":
+        return
+    largest = np.atleast_1d(np.maximum(np.max(values, axis=0), -np.min(values, axis=0)).astype(np.float64))
+    bad = (largest > _LARGEST) | ((largest < 1 / _LARGEST) & (largest > 0))
+    if bad.any():
+        j = int(np.argmax(bad))
+        where = f" in column {j}" if values.ndim == 2 else ""
+        raise ValueError(
+            f"{name} is out of scale: the largest value{where} has size {largest[j]:g}, expected one between "
+            f"{1 / _LARGEST:g} and {_LARGEST:g}, because squares and products of it cannot be held in double "
+            f"precision. Use other units, or correct the value."
+        )
+
+
+def check_fit_table(
+    estimator: Any, X: Any, y: Any = "no_validation", *, name: str = "X", magnitude: bool = False, **options: Any
+) -> Any:
+    """Check and record a table of features as ``sklearn.utils.validation.validate_data`` does, naming what is wrong.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_`` and ``feature_names_in_``, or is asked for them with ``reset=False``.
+    X, y : array-like
+        Features, and an outcome where there is one.
+    name : str, default="X"
+        Name of the table for messages.
+    magnitude : bool, default=False
+        Whether :func:`check_magnitude` is asked as well.
+    **options
+        Passed to ``validate_data``.
+
+    Returns
+    -------
+    array or tuple of two arrays
+        The table, with the outcome if it was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming X or y.
+    """
+    from sklearn.utils.validation import validate_data
+
+    check_column_names(X, name)
+    check_numeric_columns(X, name)
+    if not hasattr(X, "shape") and _as_array(X, name).ndim == 0:
+        raise TypeError(
+            f"{name} must be a table of numbers: expected shape (n, p), got {type(X).__name__}. "
+            "Pass an array, a frame or a list of rows."
+        )
+    checks_outcome = not isinstance(y, str) and y is not None
+    if checks_outcome and options.get("y_numeric"):
+        _check_outcome(y)
+    try:
+        checked = validate_data(estimator, X, y, **options)
+    except (TypeError, ValueError) as error:
+        if "could not convert" in str(error) or "argument must be" in str(error):
+            raise type(error)(f"{name} must hold numbers: {error}") from None
+        raise
+    if magnitude:
+        table, outcome = checked if checks_outcome else (checked, None)
+        if not hasattr(table, "nnz"):
+            check_magnitude(table, name)
+        if outcome is not None and outcome.dtype.kind == "f":
+            check_magnitude(outcome, "y")
+    return checked
+
+
+def _check_outcome(y: Any) -> None:
+    """Refuse outcomes that are no numbers, or missing in an array of objects, where scikit-learn looks at neither."""
+    array = _as_array(y, "y")
+    if array.dtype.kind not in "biuf":
+        values = _as_float(array, "y")
+        if values.ndim in (1, 2):
+            _check_finite(values, "y")
+
+
+def check_column_names(table: Any, name: str) -> None:
+    """Refuse a frame of which two columns have the same name: a column could not be told from the other.
+
+    Parameters
+    ----------
+    table : object
+        Anything; only pandas frames are looked at, others cannot have such names.
+    name : str
+        Argument name for messages.
+    """
+    columns = getattr(table, "columns", None)
+    if columns is None or not hasattr(columns, "duplicated"):
+        return
+    twice = columns[columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{name} has several columns of the same name, {list(twice[:5])}: rename them.")
+
+
 def check_sample_weight(
     values: Any, n_rows: int, *, name: str = "sample_weight", like: str | None = None
 ) -> NDArray[np.float64] | None:
@@ -247,6 +375,7 @@ def check_sample_weight(
         )
     if not weight.sum() > 0:
         raise ValueError(f"{name} must have a positive sum: all weights are zero, so every row would be dropped.")
+    check_magnitude(weight, name)
     return weight
 
 
@@ -264,7 +393,7 @@ def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | 
             f"{name} must hold one label per row: expected shape ({n_rows},) like "
             f"{like or 'the other arguments'}, got shape {array.shape}."
         )
-    codes, labels = pd.factorize(array, sort=False)
+    codes, labels = pd.factorize(_labels(array), sort=False)
     if (codes < 0).any():
         raise ValueError(
             f"{name} has {int((codes < 0).sum())} missing labels (first: row {int(np.argmax(codes < 0))}): "
@@ -292,7 +421,7 @@ def check_treatment(
             f"{name} must hold one level per row: expected shape ({n_rows},) like "
             f"{like or 'the other arguments'}, got shape {array.shape}."
         )
-    codes, levels = pd.factorize(array, sort=True)
+    codes, levels = pd.factorize(_labels(array), sort=True)
     if (codes < 0).any():
         raise ValueError(
             f"{name} has {int((codes < 0).sum())} missing values (first: row {int(np.argmax(codes < 0))}): "
@@ -355,6 +484,8 @@ def check_same_index(first: Any, second: Any, names: tuple[str, str]) -> None:
     """
     a, b = getattr(first, "index", None), getattr(second, "index", None)
     if a is None or b is None or not hasattr(a, "equals") or not hasattr(b, "equals"):
+        return
+    if getattr(a, "nlevels", 1) != getattr(b, "nlevels", 1):
         return
     if len(a) != len(b) or a.equals(b) or not a.is_unique or not b.is_unique:
         return

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.augmentation.arguments import Variation, check_same_rows, require_parameters, resolve_variation
@@ -20,7 +20,7 @@ from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.parameter_warnings import warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
-from causalkit.validation import check_groups, check_integer, check_sample_weight
+from causalkit.validation import check_fit_table, check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeBoostingRegressor"]
 
@@ -215,7 +215,7 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstim
         given = X
         alpha = _check_alpha(self.alpha)
         check_same_rows(X, y=y, groups=groups, sample_weight=sample_weight)
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        X, y = check_fit_table(self, X, y, dtype=np.float64, y_numeric=True, magnitude=True)
         settings = self._settings()
         variation = resolve_variation(
             given, augmentation=self.augmentation, penalty=self.penalty, allowed=PENALTIES, **sources
@@ -234,7 +234,7 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstim
     def predict(self, X: Any) -> Array:
         """Fitted values h(X), shape (n,); no augmentation is drawn."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = check_fit_table(self, X, dtype=np.float64, reset=False)
         return np.asarray(self.baseline_ + self.trees_.predict(X))
 
     def _settings(self) -> Settings:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.augmentation.arguments import check_same_rows
 from causalkit.augmentation.bounds import Breakdown, IdentifiedBounds, breakdown, identified_bounds
@@ -35,6 +35,7 @@ from causalkit.exceptions import (
 from causalkit.inference.covariance import influence_covariance
 from causalkit.validation import (
     check_choice,
+    check_fit_table,
     check_groups,
     check_integer,
     check_matrix,
@@ -76,7 +77,7 @@ class BaseIVLikeRegressor(IVLikeFitting):
         """
         check_is_fitted(self)
         # One order in memory, so that frames and arrays give the same last digit.
-        table = validate_data(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False)
+        table = check_fit_table(self, X, accept_sparse="csr", dtype=[np.float64, np.float32], order="C", reset=False)
         if self._source.feature_map is not None:
             table = mapped_rows(self._source.feature_map, table)
         fitted = table @ np.atleast_2d(self.coef_).T + self.intercept_

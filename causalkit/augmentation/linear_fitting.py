@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.augmentation.arguments import Variation, check_same_rows, resolve_variation
 from causalkit.augmentation.augmenters.base import Augmenter, FunctionAugmenter
@@ -37,6 +37,7 @@ from causalkit.exceptions import (
     UnderIdentifiedError,
 )
 from causalkit.validation import (
+    check_fit_table,
     check_groups,
     check_integer,
     check_matrix,
@@ -96,7 +97,7 @@ class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, B
             augmentation_parameters=augmentation_parameters,
         )
         check_same_rows(X, y=y, exogenous=exogenous, sample_weight=sample_weight, groups=groups)
-        features, outcome = validate_data(
+        features, outcome = check_fit_table(
             self,
             X,
             y,
@@ -105,6 +106,7 @@ class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, B
             y_numeric=True,
             dtype=[np.float64, np.float32],
             reset=reset,
+            magnitude=True,
         )
         n = features.shape[0]
         weight = check_sample_weight(sample_weight, n, like="X")

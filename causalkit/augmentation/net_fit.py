@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.augmentation.arguments import Variation, check_same_rows, resolve_variation
@@ -26,7 +26,7 @@ from causalkit.nn.seeds import derived_seed, global_seed, torch_generator
 from causalkit.nn.splits import validation_split
 from causalkit.nn.state import arrays_of_module, module_outputs
 from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module
-from causalkit.validation import check_choice, check_groups, check_integer, check_sample_weight
+from causalkit.validation import check_choice, check_fit_table, check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeNetMixin"]
 
@@ -133,7 +133,7 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
         check_same_rows(X, y=y, groups=groups, sample_weight=sample_weight)
         options, sizes = self._check_options()
         device = resolve_device(self.device)
-        table, outcome = validate_data(
+        table, outcome = check_fit_table(
             self,
             X,
             y,
@@ -141,6 +141,7 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
             ensure_min_samples=2,
             y_numeric=self._is_regressor,
             multi_output=self._is_regressor,
+            magnitude=True,
         )
         variation = resolve_variation(
             X if hasattr(X, "columns") else table,
@@ -289,7 +290,7 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
     def _outputs(self, X: Any) -> Array:
         """Outputs of the fitted network, shape (n, t)."""
         check_is_fitted(self)
-        table = validate_data(self, X, dtype=np.float64, reset=False)
+        table = check_fit_table(self, X, dtype=np.float64, reset=False)
         scaled = Scaling(self.feature_centre_, self.feature_scale_).apply(table)
         if hasattr(self, "weights_"):
             return mlp_outputs(self.weights_, scaled)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from causalkit.validation import check_composition, check_matrix
+from causalkit.validation import check_column_names, check_composition, check_matrix
 
 __all__ = ["PartsMixin", "check_total", "closed", "closed_exp", "part_position", "row_blocks"]
 
@@ -77,6 +77,7 @@ class PartsMixin(TransformerMixin):
 
     def _check_training(self, X: Any) -> tuple[Array, list[str]]:
         """Amounts and part names for ``fit``; nothing is stored yet."""
+        check_column_names(X, "X")
         return check_composition(X, zeros=self._zeros, min_parts=self._min_parts)
 
     def _remember(self, X: Any) -> None:
@@ -86,6 +87,7 @@ class PartsMixin(TransformerMixin):
     def _check_new(self, X: Any) -> Array:
         """Amounts for ``transform``, with the parts that ``fit`` saw."""
         check_is_fitted(self)
+        check_column_names(X, "X")
         amounts, _ = check_composition(X, zeros=self._zeros, empty_parts="allow")
         validate_data(self, X, reset=False, skip_check_array=True)
         return amounts

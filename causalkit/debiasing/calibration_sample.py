@@ -15,6 +15,7 @@ from causalkit.validation import (
     Groups,
     check_choice,
     check_groups,
+    check_magnitude,
     check_same_index,
     check_sample_weight,
     check_vector,
@@ -135,6 +136,8 @@ def check_calibration_sample(
         check_same_index(predictions, other, (names[0], label))
     f = check_vector(predictions, names[0])
     truth = check_vector(y, names[1], n_rows=len(f), like=names[0])
+    for values, label in zip((f, truth), names, strict=True):
+        check_magnitude(values, label)
     weight = check_sample_weight(sample_weight, len(f), like=names[0])
     clusters = check_groups(groups, len(f), like=names[0])
     sample = CalibrationSample(f, truth, weight, clusters, weight_type)

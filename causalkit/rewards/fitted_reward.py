@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.inference import InferenceResult
@@ -22,7 +22,7 @@ from causalkit.rewards.reading import encode
 from causalkit.rewards.sensitivity import sensitivity_frame
 from causalkit.rewards.standardization_method import ModelEffect, StandardizedEffect
 from causalkit.rewards.summaries import RewardSummary, summarise
-from causalkit.validation import check_sample_weight, check_vector
+from causalkit.validation import check_fit_table, check_sample_weight, check_vector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ class FittedReward:
     def _features(self, X: Any, name: str = "X") -> NDArray[np.floating]:
         check_is_fitted(self)
         features = encode(self.encoder_, X, name=name)
-        return validate_data(self, features, dtype=[np.float64, np.float32], order="C", reset=False)
+        return check_fit_table(self, features, name=name, dtype=[np.float64, np.float32], order="C", reset=False)
 
     def predict(self, X: Any, *, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Reward of new content at average confounders; it takes none.

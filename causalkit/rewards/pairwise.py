@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.inference import InferenceResult
@@ -19,6 +19,7 @@ from causalkit.rewards.orthogonal import times
 from causalkit.rewards.row_hashes import hash_rows
 from causalkit.validation import (
     Groups,
+    check_fit_table,
     check_groups,
     check_integer,
     check_same_index,
@@ -160,8 +161,8 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         with atomic_fit(self):
             for name, value in (("y", y), ("prompts", prompts), ("groups", groups), ("sample_weight", sample_weight)):
                 check_same_index(X, value, ("X", name))
-            features, reward = validate_data(
-                self, X, y, y_numeric=True, dtype=[np.float64, np.float32], ensure_min_samples=2
+            features, reward = check_fit_table(
+                self, X, y, y_numeric=True, dtype=[np.float64, np.float32], ensure_min_samples=2, magnitude=True
             )
             reward = np.asarray(reward, dtype=np.float64)
             n = len(reward)
@@ -232,8 +233,10 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         """
         self._check_parameters()
         with atomic_fit(self):
-            first = validate_data(self, X_first, dtype=[np.float64, np.float32])
-            second = validate_data(self, X_second, dtype=[np.float64, np.float32], reset=False)
+            first = check_fit_table(self, X_first, name="X_first", dtype=[np.float64, np.float32], magnitude=True)
+            second = check_fit_table(
+                self, X_second, name="X_second", dtype=[np.float64, np.float32], reset=False, magnitude=True
+            )
             m = len(first)
             if len(second) != m:
                 raise ValueError(f"X_first has {m} rows, X_second {len(second)}: pass one row of each per pair.")
@@ -284,7 +287,7 @@ class PairwiseRewardModel(RegressorMixin, BaseEstimator):
         ndarray, shape (n,)
         """
         check_is_fitted(self)
-        return times(validate_data(self, X, dtype=[np.float64, np.float32], reset=False), self.coef_)
+        return times(check_fit_table(self, X, dtype=[np.float64, np.float32], reset=False), self.coef_)
 
     def predict_pairs(self, X_first: Any, X_second: Any) -> Array:
         """Probability that the first text of each pair is better.

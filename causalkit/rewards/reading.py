@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import validate_data
 
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen, resolve_roles
 from causalkit.rewards.orthogonal import gram, transposed_times
 from causalkit.rewards.records import LoggedRows
 from causalkit.validation import (
+    check_fit_table,
     check_groups,
     check_matrix,
-    check_numeric_columns,
     check_same_index,
     check_sample_weight,
     check_vector,
@@ -164,10 +163,16 @@ def read_log(
     )
     estimator.encoder_ = fitted_encoder(estimator.encoder, X)
     features = encode(estimator.encoder_, X)
-    check_numeric_columns(features, "X")
     # Frames come column by column: in rows, chunks are read in one piece and sums are those of an array to the bit.
-    features, outcome = validate_data(
-        estimator, features, y, y_numeric=True, dtype=[np.float64, np.float32], order="C", ensure_min_samples=2
+    features, outcome = check_fit_table(
+        estimator,
+        features,
+        y,
+        y_numeric=True,
+        dtype=[np.float64, np.float32],
+        order="C",
+        ensure_min_samples=2,
+        magnitude=True,
     )
     outcome = check_vector(outcome, "y")
     weight = check_sample_weight(sample_weight, n_rows, like="X")
@@ -258,5 +263,6 @@ def _length(value: Any) -> int | None:
     if hasattr(value, "shape"):  # asked before dict: a sparse matrix may be one
         return int(value.shape[0]) if len(value.shape) else None
     if isinstance(value, dict):
-        return len(next(iter(value.values()))) if value else None
+        first = next(iter(value.values()), None)
+        return len(first) if hasattr(first, "__len__") else None
     return len(value) if hasattr(value, "__len__") else None
