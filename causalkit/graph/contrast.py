@@ -17,6 +17,7 @@ from causalkit.graph.exposure import (
     resolve_exposure,
 )
 from causalkit.graph.graph import Graph
+from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import InferenceResult, network_covariance
 from causalkit.validation import check_choice, check_vector
 
@@ -131,14 +132,15 @@ def exposure_contrast(
     means, influence = _cell_means(cells, mapping, outcome, assigned, possible, rows, estimator, levels)
     values = np.zeros(n)
     values[rows] = influence[0] - influence[1]
-    covariance = network_covariance(
-        values[rows][:, None],
-        graph.to_scipy(),
-        positions=rows,
-        dependence=dependence,
-        bandwidth=bandwidth,
-        exposure_radius=mapping.reach,
-    )
+    with warnings_at_caller():
+        covariance = network_covariance(
+            values[rows][:, None],
+            graph.to_scipy(),
+            positions=rows,
+            dependence=dependence,
+            bandwidth=bandwidth,
+            exposure_radius=mapping.reach,
+        )
     name = f"{levels[0]!r} - {levels[1]!r}"
     result = covariance.to_result(np.array([means[0] - means[1]]), [name], n_obs=len(rows))
     if len(rows) == n:

@@ -39,6 +39,7 @@ def overlap_table(
     names: list[str],
     levels: Any,
     unclipped: Array | None = None,
+    weight: Array | None = None,
 ) -> pd.DataFrame:
     """Extreme propensities, clipped share and effective sample size per arm, for all rows and by group.
 
@@ -58,12 +59,15 @@ def overlap_table(
         Labels of the arms.
     unclipped : ndarray, shape (n, L), optional
         Propensities as predicted, whose extremes are counted; the clipped ones without.
+    weight : ndarray, shape (n,), optional
+        Weights of the rows, which multiply 1/e in the effective sample sizes; the other columns count rows.
 
     Returns
     -------
     DataFrame
         ``n``, ``outside_05`` and ``outside_01`` (shares with a propensity below .05 or .01, or above one less that),
-        ``clipped``, and per level ``n_<level>`` and ``ess_<level>``.
+        ``clipped``, and per level ``n_<level>`` and ``ess_<level>``,
+        :math:`(\\sum w/e)^2/\\sum (w/e)^2` over the arm.
     """
     import pandas as pd
 
@@ -72,7 +76,7 @@ def overlap_table(
     predicted = probabilities if unclipped is None else unclipped
     low, high = predicted.min(axis=1), predicted.max(axis=1)
     for name, inside in selections:
-        sizes = arm_sample_sizes(probabilities[inside], codes[inside])
+        sizes = arm_sample_sizes(probabilities[inside], codes[inside], None if weight is None else weight[inside])
         counts = np.bincount(codes[inside], minlength=len(sizes))
         row: dict[str, Any] = {
             "n": int(inside.sum()),

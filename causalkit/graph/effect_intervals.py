@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
 
     from causalkit.graph.pool import FeatureSets
 
-__all__ = ["EffectInterval", "half_sample_errors", "interval_method", "model_limits", "sandwich_errors"]
+__all__ = [
+    "EffectInterval",
+    "SandwichMoments",
+    "half_sample_errors",
+    "interval_method",
+    "is_linear",
+    "model_limits",
+    "sandwich_covariance",
+    "sandwich_errors",
+]
 
 Array = NDArray[np.float64]
 
@@ -65,7 +75,7 @@ def interval_method(stage: FinalStage, method: Any, contrast: Array) -> str:
     """
     check_choice(method, "method", ("auto", "sandwich", "model", "half_sample"))
     used = [c.kind for c, weight in zip(stage.candidates, stage.weights, strict=True) if weight > 0]
-    linear = len(used) == 1 and isinstance(used[0], str) and used[0] in ("constant", "linear")
+    linear = is_linear(stage)
     own = len(used) == 1 and _has_intervals(stage.models[int(np.argmax(stage.weights))][0])
     single = np.count_nonzero(contrast) <= 1
     if method == "auto":
@@ -92,15 +102,43 @@ def _has_intervals(model: Any) -> bool:
     return isinstance(model, GivenModel) and hasattr(model.model, "predict_interval")
 
 
-def sandwich_errors(
-    stage: FinalStage,
-    training: FeatureSets,
-    residuals: Residuals,
-    columns: FeatureSets,
-    contrast: Array,
-    covariance: Callable[[Array], Array],
+@dataclass(frozen=True, eq=False)
+class SandwichMoments:
+    """What the intervals of a linear final stage need, so that a file need not hold the rows of the fit.
+
+    Attributes
+    ----------
+    covariance : ndarray, shape (q, q)
+        Of the coefficients of (1, z) for every effect.
+    rows : ndarray, shape (n, k, k)
+        Covariance of the effects of every row of the fit.
+    """
+
+    covariance: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, stage: FinalStage, training: FeatureSets, covariance: Array, n_effects: int) -> SandwichMoments:
+        """Moments of a fit whose rows are at hand."""
+        points = [_points(stage, training, unit) for unit in np.eye(n_effects)]
+        spread = [[np.einsum("ij,ij->i", one @ covariance, two) for two in points] for one in points]
+        return cls(covariance, np.array(spread).transpose(2, 0, 1))
+
+    def row_errors(self, contrast: Array) -> Array:
+        """Standard errors of a combination of effects at the rows of the fit, shape (n,)."""
+        return np.sqrt(np.maximum(np.einsum("ijk,j,k->i", self.rows, contrast, contrast), 0.0))
+
+
+def is_linear(stage: FinalStage) -> bool:
+    """Whether all weight is on one constant or linear candidate."""
+    used = [c.kind for c, weight in zip(stage.candidates, stage.weights, strict=True) if weight > 0]
+    return len(used) == 1 and isinstance(used[0], str) and used[0] in ("constant", "linear")
+
+
+def sandwich_covariance(
+    stage: FinalStage, training: FeatureSets, residuals: Residuals, covariance: Callable[[Array], Array]
 ) -> Array:
-    r"""Standard errors of a linear (or constant) effect from its ridge-penalised moment.
+    r"""Covariance of the coefficients of a linear (or constant) effect from its ridge-penalised moment.
 
     With D = T̃ ⊗ (1, z) and :math:`J = D'WD + \Lambda`, the influence of a row is
     :math:`nJ^{-1}D_iw_i(\tilde Y_i - D_i'\beta)`: the interval is for the penalised projection.
@@ -113,16 +151,12 @@ def sandwich_errors(
         Columns of the rows of the fit.
     residuals : Residuals
         Of these rows.
-    columns : FeatureSets
-        Where the effect is wanted, m rows.
-    contrast : ndarray, shape (k,) or (m, k)
-        Combination of effects.
     covariance : callable
         Covariance of the mean of influence values (n, q).
 
     Returns
     -------
-    ndarray, shape (m,)
+    ndarray, shape (q, q)
     """
     chosen = int(np.argmax(stage.weights))
     candidate, models = stage.candidates[chosen], stage.models[chosen]
@@ -140,11 +174,36 @@ def sandwich_errors(
         design = linear_design(seen[rows], residuals.treatment[rows])
         error = residuals.weights[rows] * (residuals.outcome[rows] - design @ beta)
         influence[rows] = n * (design * error[:, None]) @ inverse
-    wanted = candidate_columns(columns, slice(None), candidate)
-    combination = np.broadcast_to(contrast, (len(wanted), k))
-    points = linear_design(wanted, combination)
-    variance = np.einsum("ij,ij->i", points @ covariance(influence), points)
+    return covariance(influence)
+
+
+def sandwich_errors(stage: FinalStage, columns: FeatureSets, contrast: Array, covariance: Array) -> Array:
+    """Standard errors of effects at some rows, shape (m,), from the covariance of the coefficients.
+
+    Parameters
+    ----------
+    stage : FinalStage
+        A single constant or linear candidate.
+    columns : FeatureSets
+        Where the effect is wanted, m rows.
+    contrast : ndarray, shape (k,)
+        Combination of effects.
+    covariance : ndarray, shape (q, q)
+        By :func:`sandwich_covariance`.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+    """
+    points = _points(stage, columns, contrast)
+    variance = np.einsum("ij,ij->i", points @ covariance, points)
     return np.sqrt(np.maximum(variance, 0.0))
+
+
+def _points(stage: FinalStage, columns: FeatureSets, contrast: Array) -> Array:
+    """Derivative of a combination of effects in the coefficients, shape (m, q)."""
+    wanted = candidate_columns(columns, slice(None), stage.candidates[int(np.argmax(stage.weights))])
+    return linear_design(wanted, np.broadcast_to(contrast, (len(wanted), len(contrast))))
 
 
 def half_sample_errors(

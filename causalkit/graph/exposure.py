@@ -79,7 +79,7 @@ def resolve_exposure(graph: Graph, kind: Any, threshold: int | None = None) -> E
     """
     n = require_graph(graph).n_nodes
     if sparse.issparse(kind):
-        matrix = sparse.csr_array(kind, dtype=np.float64)
+        matrix = sparse.csr_array(kind, dtype=np.float64, copy=True)  # what a learner keeps must not change with it
         if matrix.shape != (n, n):
             raise GraphError(
                 f"the exposure matrix must have shape ({n}, {n}), one row and column per node; got {kind.shape}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,12 @@ def _array_values(array: NDArray[Any], name: str) -> Array:
 
 
 def _frame_values(frame: Any, columns: list[Any], name: str) -> tuple[Array, list[str]]:
+    repeated = [column for column, count in Counter(columns).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{name} has column names that occur more than once: {', '.join(map(repr, repeated[:8]))}. Columns are "
+            "known by name: rename or drop the repeats."
+        )
     values = np.empty(frame.shape)
     refused = []
     for j, column in enumerate(columns):

@@ -18,6 +18,7 @@ from causalkit.crossfit import run_tasks
 from causalkit.graph.final_models import Residuals, best_constant, fit_effect_model, given_kind
 from causalkit.graph.nuisances import takes_graph
 from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
+from causalkit.graph.warning_place import caller_level
 from causalkit.selection.stacking import r_stacking
 from causalkit.threads import SingleThreadedBlas
 
@@ -298,7 +299,7 @@ def _fit_one(
         try:
             model = fit_effect_model(candidate.kind, columns, part, seed=seed, device=run.device, n_bags=run.n_bags)
         except FloatingPointError as error:  # a network diverged, at a third of the rate too
-            warnings.warn(f"{place} is a constant instead: {error}", ConvergenceWarning, stacklevel=2)
+            warnings.warn(f"{place} is a constant instead: {error}", ConvergenceWarning, stacklevel=caller_level())
             model = fit_effect_model("constant", columns, part, seed=seed)
         effect = model.predict(candidate_columns(features, test, candidate))
         if not np.isfinite(effect).all():

@@ -150,6 +150,11 @@ class GraphKFold(BaseCrossValidator):
         self.report_ = report
         return iter(splits)
 
+    # How messages name what the user set: a learner that makes these folds for cv=5 has other parameters.
+    _count_name: ClassVar[str] = "n_splits"
+    _buffer_remedy: ClassVar[str] = "Lower buffer, parts_per_fold or min_train_share"
+    _parts_remedy: ClassVar[str] = 'raise parts_per_fold, or use method="random"'
+
     # ------------------------------------------------------------------ steps
 
     def _check_parameters(self) -> None:
@@ -164,16 +169,16 @@ class GraphKFold(BaseCrossValidator):
 
     def _folds(self, graph: Graph, positions: Rows, groups: Any) -> Rows:
         """Fold of every row."""
-        n, k = len(positions), self.n_splits
+        n, k, name = len(positions), self.n_splits, self._count_name
         if n < k:
-            raise FoldError(f"n_splits={k} folds need at least {k} rows, got {n}: lower n_splits.")
+            raise FoldError(f"{name}={k} folds need at least {k} rows, got {n}: lower {name}.")
         rng = np.random.default_rng(_seed(self.random_state))
         if groups is not None:
             checked = check_groups(groups, n, like="X")
             if checked is None or checked.n_groups < k:
                 raise FoldError(
-                    f"groups has {0 if checked is None else checked.n_groups} groups, fewer than n_splits={k}: lower "
-                    "n_splits, or leave groups out so that the network is cut into parts."
+                    f"groups has {0 if checked is None else checked.n_groups} groups, fewer than {name}={k}: lower "
+                    f"{name}, or leave groups out so that the network is cut into parts."
                 )
             return deal(checked.codes, k, rng, divisible=False)
         if self.method == "random":
@@ -184,8 +189,7 @@ class GraphKFold(BaseCrossValidator):
         labels = partition(skeleton, n_parts, self.partitioner, max(1, n // (2 * k)), int(rng.integers(2**31 - 1)))
         if len(np.unique(labels)) < k:
             raise FoldError(
-                f"the network was cut into {len(np.unique(labels))} parts, fewer than n_splits={k}: raise "
-                'parts_per_fold, or use method="random".'
+                f"the network was cut into {len(np.unique(labels))} parts, fewer than {name}={k}: {self._parts_remedy}."
             )
         return deal(labels, k, rng, divisible=True)
 
@@ -218,6 +222,9 @@ class GraphKFold(BaseCrossValidator):
         self._check_survivors(report["train_share"].to_numpy(), closer)
         return splits, report
 
+    def _least_share(self) -> str:
+        return f"min_train_share={self.min_train_share:g}"
+
     def _check_survivors(self, shares: NDArray[np.float64], closer: list[float]) -> None:
         short = np.flatnonzero((shares < self.min_train_share) | (shares == 0))
         if len(short) == 0:
@@ -225,9 +232,9 @@ class GraphKFold(BaseCrossValidator):
         listed = ", ".join(f"fold {k}: {shares[k]:.0%}" for k in short[:10])
         alternative = "" if self.method == "cluster" else ', or method="cluster", whose folds have fewer neighbours'
         raise FoldError(
-            f"buffer={self.buffer} leaves less than min_train_share={self.min_train_share:g} of the rows of the other "
+            f"buffer={self.buffer} leaves less than {self._least_share()} of the rows of the other "
             f"folds to train on ({listed}). With buffer={self.buffer - 1} at least {min(closer):.0%} would be left. "
-            f"Lower buffer, parts_per_fold or min_train_share{alternative}."
+            f"{self._buffer_remedy}{alternative}."
         )
 
 

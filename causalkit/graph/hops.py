@@ -17,6 +17,7 @@ from causalkit.exceptions import GraphCoverageWarning, GraphError
 from causalkit.graph.alignment import check_graph, row_positions
 from causalkit.graph.features import check_features
 from causalkit.graph.hop_columns import OPERATORS, Block, Covered, HopPlan, covered_graph, hop_blocks, moments
+from causalkit.graph.warning_place import caller_level
 from causalkit.validation import check_choice, check_integer
 
 if TYPE_CHECKING:
@@ -303,20 +304,20 @@ def _standardise(columns: Float, center: Array, scale: Array) -> None:
         columns[rows] *= factor
 
 
-def _warn_of_coverage(covered: Covered, graph: Graph, stacklevel: int = 4) -> None:
+def _warn_of_coverage(covered: Covered, graph: Graph) -> None:
     if covered.share_differing > _WARN_DIFFERING:
         warnings.warn(
             f"X differs from the covariates that graph carries in {covered.share_differing:.0%} of the rows: those of "
             "neighbours that are not among the rows come from the graph, and would be in other units or out of date. "
             "If X was transformed, as in a Pipeline, pass graph.with_features of covariates transformed likewise.",
             GraphCoverageWarning,
-            stacklevel=stacklevel,
+            stacklevel=caller_level(),
         )
     if graph.n_edges == 0:
         warnings.warn(
             "graph has no edges, so the columns of neighbours are constant: only own covariates carry information.",
             GraphCoverageWarning,
-            stacklevel=stacklevel,
+            stacklevel=caller_level(),
         )
     elif covered.share_lost > _WARN_SHARE:
         warnings.warn(
@@ -324,7 +325,7 @@ def _warn_of_coverage(covered: Covered, graph: Graph, stacklevel: int = 4) -> No
             "from nodes without covariates, and aggregates leave them out. Pass the covariates of all nodes by "
             "graph.with_features(X_all).",
             GraphCoverageWarning,
-            stacklevel=stacklevel,
+            stacklevel=caller_level(),
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from causalkit.exceptions import IdentificationError, LeakageWarning, OverlapWarning
 from causalkit.graph.inputs import CodedTreatment
 from causalkit.graph.pool import FeatureSets
+from causalkit.graph.warning_place import caller_level
 
 __all__ = [
     "arm_sample_sizes",
@@ -91,8 +92,8 @@ def check_residual_variance(residual: Array, treatment: CodedTreatment, features
         raise _determined(next(reversed(features.sets)), float(left.min()))
 
 
-def warn_of_leaks(features: FeatureSets, moments: Moments, names: Any, stacklevel: int = 5) -> None:
-    """Warn of columns of neighbours that are nearly the own treatment: an exposure was passed along edges."""
+def warn_of_leaks(features: FeatureSets, moments: Moments, names: Any) -> bool:
+    """Warn of columns of neighbours that are nearly the own treatment, and say whether there are some."""
     gram, cross, total = moments
     size = np.sqrt(np.maximum(np.diag(gram), 0.0))[:, None] * np.sqrt(total)
     correlation = np.divide(np.abs(cross), size, out=np.zeros_like(cross), where=size > 0).max(axis=1)
@@ -104,12 +105,13 @@ def warn_of_leaks(features: FeatureSets, moments: Moments, names: Any, stackleve
             "holds something made of treatments, and passing it along edges brings a node its own treatment back. "
             "Exposures belong into exposure=, not into X.",
             LeakageWarning,
-            stacklevel=stacklevel,
+            stacklevel=caller_level(),
         )
+    return bool(leaks)
 
 
 def arm_sample_sizes(probabilities: Array, codes: NDArray[np.intp], weight: Array | None = None) -> Array:
-    """Effective sample size (Σw)²/Σw² of each arm under weights 1/e, shape (L,)."""
+    """Effective sample size (Σv)²/Σv² of each arm under v = w/e, shape (L,)."""
     base = np.ones(len(codes)) if weight is None else weight
     sizes = np.zeros(probabilities.shape[1])
     for level in range(len(sizes)):
@@ -120,12 +122,15 @@ def arm_sample_sizes(probabilities: Array, codes: NDArray[np.intp], weight: Arra
 
 
 def warn_of_overlap(
-    probabilities: Array, codes: NDArray[np.intp], clipped: NDArray[np.bool_], degree: Any, stacklevel: int = 5
+    probabilities: Array, codes: NDArray[np.intp], clipped: NDArray[np.bool_], degree: Any, weight: Array | None = None
 ) -> None:
-    """Warn where propensities had to be clipped for many rows, or few rows carry the weight of an arm."""
+    """Warn where propensities had to be clipped for many rows, or few rows carry the weight of an arm.
+
+    An arm is thin against what it is worth without propensities, so that weights of the user alone are no reason.
+    """
     share = float(clipped.mean())
-    sizes = arm_sample_sizes(probabilities, codes)
-    counts = np.bincount(codes, minlength=len(sizes))
+    sizes = arm_sample_sizes(probabilities, codes, weight)
+    counts = arm_sample_sizes(np.ones_like(probabilities), codes, weight)
     thin = np.flatnonzero(sizes < _ARM_SHARE * counts)
     if share <= _CLIPPED_SHARE and len(thin) == 0:
         return
@@ -133,11 +138,11 @@ def warn_of_overlap(
     parts = ", ".join(
         f"{words} degree {clipped[rows].mean():.0%}" for words, rows in (("lower", low), ("higher", ~low)) if rows.any()
     )
-    arms = "; ".join(f"level {k}: {sizes[k]:.0f} of {counts[k]} rows" for k in thin)
+    arms = "; ".join(f"level {k}: {sizes[k]:.0f} of {counts[k]:.0f} rows" for k in thin)
     warnings.warn(
         f"{share:.1%} of the propensities were clipped ({parts})"
         f"{f', and the weighted arms are thin ({arms})' if arms else ''}: for such units nobody comparable got the "
         'other treatment. Trim them, or report ate(target="overlap"); see overlap().',
         OverlapWarning,
-        stacklevel=stacklevel,
+        stacklevel=caller_level(),
     )

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
-from causalkit.graph.inputs import check_same_rows
 from causalkit.graph.partition import partition
 from causalkit.graph.scores import Averages, average_effects, clip_probabilities, doubly_robust_scores, ratio
+from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import InferenceResult, network_clusters, network_covariance
 from causalkit.inference.network_forms import NetworkCovariance
 from causalkit.linear import weighted_least_squares
@@ -24,21 +24,14 @@ if TYPE_CHECKING:
 
     from causalkit.graph.graph import Graph
     from causalkit.graph.inputs import CodedTreatment
+    from causalkit.graph.row_labels import RowLabels
 
-__all__ = ["NodeEffects", "row_index"]
+__all__ = ["NodeEffects"]
 
 Array = NDArray[np.float64]
 
 _LEAST_CLUSTERS, _MOST_CLUSTERS, _CLUSTER_ROWS = 50, 1000, 20
 _TINY = 1e-9  # a probability of 0 has no inverse
-
-
-def row_index(X: Any) -> Any:
-    """Labels of the rows of a pandas frame, with which later arguments can be compared, else None."""
-    import pandas as pd
-
-    labels = getattr(X, "index", None)
-    return labels if isinstance(labels, pd.Index) else None
 
 
 class NodeEffects:
@@ -54,14 +47,15 @@ class NodeEffects:
     positions_: NDArray[np.intp]
     graph_: Graph
     exposure_radius_: int
-    clip: float
-    score_clip: float
+    _clip: float
+    _score_clip: float
     _outcome: Array
     _probabilities: Array
     _treatment: CodedTreatment
     _weight: Array | None
     _groups: NDArray[np.intp] | None
     _positions: NDArray[np.intp] | None
+    _row_labels: RowLabels | None
 
     # ------------------------------------------------------------------ averages
 
@@ -196,6 +190,8 @@ class NodeEffects:
         """
         check_is_fitted(self)
         self._same_rows(policy=policy, cost=cost, baseline=baseline)
+        for name, value in (("policy", policy), ("cost", cost), ("baseline", baseline)):
+            _check_numbers(value, name)
         plain = policy_value(policy, self.scores_, cost=cost, baseline=baseline, sample_weight=self._weight)
         influence = np.asarray(plain.influence_values)
         return self._averaged(Averages(plain.estimate, influence), list(plain.names), dependence, bandwidth)
@@ -221,6 +217,7 @@ class NodeEffects:
         check_is_fitted(self)
         effect = self._single(self.effect_, "targeting")
         self._same_rows(cost=cost)
+        _check_numbers(cost, "cost")
         chosen = targeting_policy(effect, budget, cost=cost, sample_weight=self._weight)
         share = float(np.average(chosen, weights=self._weight))
         rows = {}
@@ -248,17 +245,18 @@ class NodeEffects:
             tests whether there is heterogeneity that the estimates have found.
         """
         check_is_fitted(self)
-        return calibration_test(
-            self.effect_,
-            self.outcome_residual_,
-            self.treatment_residual_,
-            folds=self.folds_[0],
-            sample_weight=self._weight,
-            adjacency=self.graph_.distances,
-            positions=self._positions,
-            groups=self._groups,
-            exposure_radius=self.exposure_radius_,
-        )
+        with warnings_at_caller():
+            return calibration_test(
+                self.effect_,
+                self.outcome_residual_,
+                self.treatment_residual_,
+                folds=self.folds_[0],
+                sample_weight=self._weight,
+                adjacency=self.graph_.distances,
+                positions=self._positions,
+                groups=self._groups,
+                exposure_radius=self.exposure_radius_,
+            )
 
     def toc(self, priorities: Any = None) -> TOCCurve:
         """Targeting curve: mean score of the nodes of highest priority, less that of all.
@@ -324,7 +322,7 @@ class NodeEffects:
             return ratio(scores, np.ones_like(scores), self._weight)
         codes, effect = coded.values.astype(np.intp), self.effect_.reshape(scores.shape)
         overlap = target == "overlap"
-        e = clip_probabilities(self._probabilities, max(self.clip, _TINY) if overlap else self.score_clip)[0]
+        e = clip_probabilities(self._probabilities, max(self._clip, _TINY) if overlap else self._score_clip)[0]
         if overlap:  # weights e(1 - e) cancel the 1/e of scores: both are of one e, and no wider clip is needed
             scores = doubly_robust_scores(self._outcome, codes, self.outcome_prediction_, e, effect)
         return average_effects(target, self._outcome, codes, self.outcome_prediction_, e, effect, scores, self._weight)
@@ -337,15 +335,16 @@ class NodeEffects:
         groups = self._groups
         if dependence == "cluster" and groups is None:
             groups = network_clusters(self.graph_.distances).codes[self.positions_]
-        return network_covariance(
-            influence,
-            self.graph_.distances,
-            positions=self._positions,
-            groups=groups if dependence in ("auto", "cluster") else None,
-            dependence=dependence,
-            bandwidth=bandwidth,
-            exposure_radius=self.exposure_radius_,
-        )
+        with warnings_at_caller():
+            return network_covariance(
+                influence,
+                self.graph_.distances,
+                positions=self._positions,
+                groups=groups if dependence in ("auto", "cluster") else None,
+                dependence=dependence,
+                bandwidth=bandwidth,
+                exposure_radius=self.exposure_radius_,
+            )
 
     def _effect_names(self, name: str, target: str) -> list[str]:
         words = name if target == "all" else f"{name} ({target})"
@@ -381,11 +380,8 @@ class NodeEffects:
 
     def _same_rows(self, **others: Any) -> None:
         """Refuse arguments that are labelled like the rows of fit, but in another order."""
-        import pandas as pd
-
-        index = getattr(self, "_row_index", None)
-        if index is not None:
-            check_same_rows(pd.DataFrame(index=index), **others)
+        if self._row_labels is not None:
+            self._row_labels.check(**others)
 
     def _row_weights(self) -> Array:
         return np.ones(len(self.positions_)) if self._weight is None else self._weight
@@ -408,3 +404,13 @@ class NodeEffects:
             return None
         labels = partition(self.graph_.skeleton(), parts, "auto", max(1, n // parts), 0)
         return np.asarray(labels[self.positions_], dtype=np.intp)
+
+
+def _check_numbers(values: Any, name: str) -> None:
+    """Refuse what is neither a number nor a table of numbers, by its name."""
+    if np.ndim(values) != 0:
+        check_matrix(values, name)
+        return
+    ok = isinstance(values, int | float | np.integer | np.floating) and not isinstance(values, bool)
+    if not ok or not np.isfinite(values):
+        raise ValueError(f"{name} must be a finite number, or hold one for each row; got {values!r}. Pass a number.")

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from causalkit.graph.pool_learners import boosting_losses, fit_boosting, fit_linear, linear_losses, row_losses
+from causalkit.graph.warning_place import caller_level
 
 if TYPE_CHECKING:
     from causalkit.graph.neighbourhoods import NodeFeatures
@@ -258,7 +259,7 @@ def choose_from_pool(
             warnings.warn(
                 f"{candidate.label} on {candidate.features} covariates leaves the pool: {error}",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=caller_level(),
             )
             found, setting = np.full(len(seen.values), np.inf), None
         losses.append(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,11 @@ from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
-from causalkit.graph.diagnostics import (
-    balance_table,
-    correlation_table,
-    degree_groups,
-    overlap_table,
-    residual_table,
-)
-from causalkit.graph.effect_intervals import (
-    EffectInterval,
-    half_sample_errors,
-    interval_method,
-    model_limits,
-    normal_limits,
-    sandwich_errors,
-)
 from causalkit.graph.features import check_features
-from causalkit.graph.final_models import Residuals
 from causalkit.graph.inputs import NodeRows, check_exposure, check_rows, check_same_rows
 from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
-from causalkit.graph.node_effects import NodeEffects, row_index
 from causalkit.graph.nuisances import FittedNuisance
+from causalkit.graph.rlearner_exposure import exposed_rows, is_mapping, refuse_models_without_exposure
 from causalkit.graph.rlearner_fit import (
     FitPlan,
     Residualised,
@@ -43,20 +27,17 @@ from causalkit.graph.rlearner_fit import (
     fit_nuisances,
     overall_constant,
 )
+from causalkit.graph.rlearner_results import RLearnerResults
+from causalkit.graph.row_labels import row_labels
 from causalkit.graph.scores import clip_probabilities
-from causalkit.graph.summaries import GraphSummary, summarise_rlearner
-from causalkit.inference.result import check_confidence_level
 from causalkit.validation import check_integer, check_sample_weight, check_vector
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["GraphRLearner"]
 
 Array = NDArray[np.float64]
 
 
-class GraphRLearner(NodeEffects, BaseEstimator):
+class GraphRLearner(RLearnerResults, BaseEstimator):
     r"""Effects of a treatment on the nodes of a network, for each node and on average.
 
     The estimand is :math:`\tau(x, G)_i = E[Y_i(1) - Y_i(0) \mid X, G]`. Outcome and treatment models on own and
@@ -79,7 +60,8 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     outcome_model, treatment_model : estimator, optional
         Models of E[Y|X,G] and of the treatment (a classifier for levels, which gets codes 0..L-1). None is the pool:
         ridge or logistic, boosted trees and perceptrons on own, one-hop and two-hop covariates. A model whose ``fit``
-        takes ``graph`` gets covariates and graph, but no exposures; any other one columns of :class:`HopFeatures`.
+        takes ``graph`` gets covariates and graph, and cannot be combined with exposures; any other one columns of
+        :class:`HopFeatures`, and exposures.
     final_model : {"auto", "constant", "linear", "forest", "boosting", "neural"} or estimator, default="auto"
         "auto" compares and mixes all of them. An estimator is fitted on (Z, T̃, Ỹ) if its ``fit`` is (X, T, y), as
         that of ``econml.grf.CausalForest``, or on pseudo-outcomes if it takes ``sample_weight``.
@@ -100,7 +82,8 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     n_bags : int, default=5
         Networks in a neural final stage.
     buffer : int or "auto", default="auto"
-        Rows within that distance of a fold do not train its models; "auto" is 1 with ``exposure``, else 0. For an
+        Rows within that distance of a fold do not train its models; "auto" is 0, and with ``exposure`` how far
+        treatments act. A number also says how far they act where the exposures do not say it (see ``fit``). For an
         integer ``cv``: any other makes its own folds, as ``GraphKFold(buffer=1)`` does.
     cv : int, GraphKFold, splitter or iterable of (train, test), default=5
         An integer means folds that follow the network, or whole groups.
@@ -141,8 +124,12 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         Graph of ``fit``.
     positions_ : ndarray of int, shape (n,)
         Node of each row.
+    exposure_ : ndarray, shape (n,) or (n, q), or None
+        Exposures of the rows.
     exposure_radius_ : int
-        1 with ``exposure``, else 0: how far treatments act.
+        How many steps away a treatment may act, for buffers and standard errors: 0 without ``exposure``; 2 for
+        "two_hop_share" and for a matrix that links nodes without an edge; else 1, or ``buffer`` (of ``cv`` too) if that
+        is larger and the exposures are numbers or a function.
     graph_fingerprint_ : str
         Digest of the graph.
     n_features_in_, feature_names_in_
@@ -178,7 +165,7 @@ class GraphRLearner(NodeEffects, BaseEstimator):
     (True, (300,))
     """
 
-    _not_saved = ("_features", "_nuisances", "_row_index")
+    _not_saved = ("_features", "_nuisances")
 
     def __init__(
         self,
@@ -251,9 +238,13 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             The network.
         nodes : array-like, shape (n,), optional
             Node of each row; may be left out only where row i can be nothing but node i.
-        exposure : array-like, shape (n,) or (n, q), optional
-            Exposures to the treatments of others, such as ``exposure_mapping(graph, treatment)``: covariates that are
-            not passed along edges. The effect is then the direct effect at the observed exposure.
+        exposure : array-like, shape (n,) or (n, q), str, pair, sparse matrix, callable or list, optional
+            Exposures to the treatments of others, covariates that are not passed along edges: numbers, such as
+            ``exposure_mapping(graph, treatment)``, or a mapping as in :class:`SpilloverRLearner`, such as "share", from
+            which they are computed. The effect is then the direct effect at the observed exposure. How far treatments
+            act, see ``exposure_radius_``, is known of a named mapping or a matrix; of numbers and functions it is not,
+            and it is taken to be one step, or ``buffer`` if that is larger. Models that take the graph themselves
+            would not see exposures, and are refused.
         sample_weight : array-like, shape (n,), optional
             Weights.
         groups : array-like, shape (n,), optional
@@ -270,23 +261,27 @@ class GraphRLearner(NodeEffects, BaseEstimator):
                 treatment_type=self.treatment_type,
                 graph=graph,
                 nodes=nodes,
-                exposure=exposure,
+                exposure=None if is_mapping(exposure) else exposure,
                 sample_weight=sample_weight,
                 groups=groups,
             )
+            rows, radius = exposed_rows(rows, exposure, self)
             check_integer(self.n_bags, "n_bags", low=1)
             validate_data(self, X, reset=True, skip_check_array=True)
             data, hop, scale = fit_features(X, rows.values, rows.graph, rows.nodes, self.hop_features, rows.exposure)
-            plan = FitPlan.checked(self, data, seed)
+            plan = FitPlan.checked(self, data, seed).with_reach(radius)
+            if radius:
+                refuse_models_without_exposure(self, outcome_predictions is not None, treatment_predictions is not None)
             effect_candidates(rows, plan)  # refuses what it cannot mean before any model is fitted
             names = hop.get_feature_names_out().tolist()
             nuisance = fit_nuisances(rows, data, names, plan, outcome_predictions, treatment_predictions)
-            radius = 0 if rows.exposure is None else 1
             stage = fit_effects(rows, data, plan, nuisance, radius)
             scores, variance = effect_scores(rows, data, plan, nuisance, stage.effect)
             self.hop_features_, self._exposure_scale, self.exposure_radius_ = hop, scale, radius
             self._store(rows, data, nuisance, scores, variance)
-            self._final, self._seed = stage, seed
+            self._final, self._seed, self._sandwich = stage, seed, None
+            # Not the parameters, which may be changed after the fit.
+            self._clip, self._score_clip, self._n_bags = plan.clip, plan.score_clip, plan.n_bags
             self.effect_ = _squeezed(stage.effect)
             self._store_tables(nuisance)
         return self
@@ -295,11 +290,12 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         self, rows: NodeRows, data: NodeFeatures, nuisance: Residualised, scores: Array, variance: Array | None
     ) -> None:
         self.graph_, self.positions_, self.graph_fingerprint_ = rows.graph, rows.positions, rows.graph.fingerprint
-        self._row_index = row_index(rows.X)
+        self._row_labels = row_labels(rows.X)
         whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
         self._positions = None if whole else rows.positions
         self._outcome, self._treatment, self._weight = rows.outcome, rows.treatment, rows.weight
         self._groups = None if rows.groups is None else rows.groups.codes
+        self.exposure_ = None if rows.exposure is None else _squeezed(rows.exposure)
         self.treatment_levels_ = rows.treatment.levels
         self._probabilities, self._unclipped = nuisance.treatment.mean(axis=0), nuisance.unclipped
         self._clipped, self._variance = nuisance.clipped, None if variance is None else variance.mean(axis=0)
@@ -380,75 +376,6 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         values = self.const_marginal_effect(X, graph=graph, nodes=nodes, exposure=exposure)
         return np.asarray(values.reshape(len(values), -1) @ contrast)
 
-    def effect_interval(
-        self,
-        X: Any = None,
-        *,
-        graph: Any = None,
-        nodes: Any = None,
-        exposure: Any = None,
-        alpha: float = 0.05,
-        T0: Any = 0,
-        T1: Any = 1,
-        method: str = "auto",
-    ) -> EffectInterval:
-        """Limits for the effect of single nodes; read ``method`` and ``heuristic`` of the result.
-
-        A constant or linear final stage has an interval for the projection that it estimates. A final model with
-        intervals of its own, such as a causal forest of econml, keeps them. Anything else is refitted on 100 random
-        halves of clusters, which shows how much the effects move, without a promise to cover.
-
-        Parameters
-        ----------
-        X, graph, nodes, exposure, T0, T1
-            As in :meth:`effect`.
-        alpha : float, default=0.05
-            One minus the level.
-        method : {"auto", "sandwich", "model", "half_sample"}, default="auto"
-            See above.
-
-        Returns
-        -------
-        EffectInterval
-            Unpacks as lower, upper, shape (m,) each.
-        """
-        check_is_fitted(self)
-        require_rows(X, graph=graph, nodes=nodes, exposure=exposure)
-        check_confidence_level(1 - alpha if isinstance(alpha, int | float) else alpha)
-        contrast = self._contrast(T0, T1)
-        chosen = interval_method(self._final, method, contrast)
-        training = self._rows_of_fit("effect_interval").sets
-        columns = training if X is None else self._new_rows(X, graph, nodes, exposure).sets
-        if chosen == "model":
-            return EffectInterval(*model_limits(self._final, columns, contrast, alpha), chosen)
-        residuals = self._residuals()
-        center = self.effect(X, graph=graph, nodes=nodes, exposure=exposure, T0=T0, T1=T1)
-        if chosen == "sandwich":
-            error = sandwich_errors(
-                self._final,
-                training,
-                residuals,
-                columns,
-                contrast,
-                lambda values: self._network_covariance(values, "auto", "auto").cov,
-            )
-        else:
-            clusters = self._clusters()
-            error = half_sample_errors(
-                self._final,
-                training,
-                residuals,
-                np.arange(len(residuals.outcome)) if clusters is None else clusters,
-                columns,
-                contrast,
-                seed=self._seed,
-                device=self.device,
-                n_bags=self.n_bags,
-                n_jobs=self.n_jobs,
-                verbose=self.verbose,
-            )
-        return EffectInterval(*normal_limits(center, error, alpha), chosen)
-
     def score(
         self,
         X: Any,
@@ -487,143 +414,14 @@ class GraphRLearner(NodeEffects, BaseEstimator):
             )
         m = _mean_prediction(models["outcome"], data)[:, 0]
         e = _mean_prediction(models["treatment"], data)
-        residual = coded.residuals(e if coded.levels is None else clip_probabilities(e, self.clip)[0])
+        residual = coded.residuals(e if coded.levels is None else clip_probabilities(e, self._clip)[0])
         loss, base = (
             np.average((outcome - m - (residual * effect).sum(axis=1)) ** 2, weights=weight)
             for effect in (self._final.predict(data.sets), np.atleast_1d(self.effect_constant_))
         )
         return float(1 - loss / base)
 
-    # ------------------------------------------------------------------ diagnostics
-
-    def overlap(self) -> pd.DataFrame:
-        """Extreme propensities, clipped share and effective sample size per arm, for all nodes and by degree decile.
-
-        Returns
-        -------
-        DataFrame
-            ``n``, ``outside_05``, ``outside_01``, ``clipped``, and ``n_<level>``, ``ess_<level>`` per arm.
-        """
-        check_is_fitted(self)
-        self._require_levels("overlap")
-        groups, names = degree_groups(self.graph_.degree[self.positions_])
-        codes = self._treatment.values.astype(np.intp)
-        return overlap_table(
-            self._probabilities, codes, self._clipped, groups, names, self.treatment_levels_, self._unclipped
-        )
-
-    def balance(self, X: Any = None) -> pd.DataFrame:
-        """Differences between arms in own and neighbours' covariates, before and after weighting by 1/ê.
-
-        Parameters
-        ----------
-        X : array-like or frame, shape (n, q), optional
-            Other covariates of the same rows; those of ``fit`` without.
-
-        Returns
-        -------
-        DataFrame
-            Standardised mean differences; correlations with T and T̃ for a continuous treatment.
-        """
-        check_is_fitted(self)
-        data = self._rows_of_fit("balance") if X is None else None
-        values = data.values if data is not None else check_features(X)[0]
-        self._same_rows(X=X)
-        if len(values) != len(self.positions_):
-            raise ValueError(
-                f"X has {len(values)} rows, but fit had {len(self.positions_)}: pass other covariates of the same rows."
-            )
-        names = (
-            list(self.hop_features_.get_feature_names_out())[: values.shape[1]] if X is None else check_features(X)[1]
-        )
-        full = np.zeros((self.graph_.n_nodes, values.shape[1]))
-        if data is not None and data.graph.features is not None:  # neighbours that are not among the rows
-            there = slice(None) if data.graph.feature_rows is None else data.graph.feature_rows
-            full[there] = data.graph.features[there] - values.mean(axis=0)
-        full[self.positions_] = values - values.mean(axis=0)
-        neighbours = (self.graph_.adjacency("mean") @ full)[self.positions_]
-        columns = np.hstack([values, neighbours])
-        labels = [*map(str, names), *(f"neighbours' {name}" for name in names)]
-        if self._treatment.levels is None:
-            return correlation_table(columns, labels, self._treatment.values, self.treatment_residual_)
-        codes = self._treatment.values.astype(np.intp)
-        return balance_table(columns, labels, codes, self._probabilities, self.treatment_levels_, self._weight)
-
-    def residual_dependence(self) -> pd.DataFrame:
-        """What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
-
-        Returns
-        -------
-        DataFrame
-            Rows ``outcome`` and ``treatment`` (per level). The second test is the one that finds confounders of the
-            neighbourhood that the nuisances have missed; Moran's I hardly moves with them.
-        """
-        check_is_fitted(self)
-        data = self._rows_of_fit("residual_dependence")
-        residual = self.treatment_residual_.reshape(len(self.positions_), -1)
-        named = {"outcome": self.outcome_residual_}
-        for number, column in enumerate(residual.T, start=1):
-            named[_residual_name(self.treatment_levels_, number)] = column
-        names = [str(name) for name in self.hop_features_.get_feature_names_out()]
-        adjacency = self.graph_.skeleton()
-        part = adjacency if self._positions is None else adjacency[self.positions_][:, self.positions_]
-        return residual_table(named, part, data.sets.columns[:, : len(names)], names)
-
-    def diagnostics(self) -> pd.DataFrame:
-        """The numbers to look at before believing the others, one per row, with what is good.
-
-        Returns
-        -------
-        DataFrame
-            Columns ``value`` and ``reading``.
-        """
-        import pandas as pd
-
-        check_is_fitted(self)
-        spread = self._ate_by_repeat.std(axis=0, ddof=1).max() if len(self._ate_by_repeat) > 1 else np.nan
-        best = self.selection_["r_score"].max()
-        rows = {
-            "clipped share": (self.clipped_share_, "above .05 overlap is thin"),
-            "smallest training share": (float(self.fold_report_["train_share"].min()), "1 without a buffer"),
-            "best held-out R-score": (float(best), "0 is a constant effect"),
-            "weight of the constant": (self._constant_weight(), "1 if no heterogeneity was found"),
-            "ATE spread over repeats": (float(spread), "large against the standard error: raise n_repeats"),
-        }
-        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "reading"])
-
-    def summary(self) -> GraphSummary:
-        """Average effects, how they were made, and the assumptions that they rest on."""
-        check_is_fitted(self)
-        return summarise_rlearner(self)
-
     # ------------------------------------------------------------------ steps
-
-    def _constant_weight(self) -> float:
-        constant = self.selection_["candidate"] == "constant"
-        return float(self.selection_.loc[constant, "weight"].sum())
-
-    def _require_levels(self, what: str) -> None:
-        if self._treatment.levels is None:
-            raise MethodNotApplicableError(
-                f"{what}() compares arms, but the treatment is continuous: look at treatment_residual_ instead."
-            )
-
-    def _contrast(self, T0: Any, T1: Any) -> Array:
-        return self._treatment.contrast(T0, T1)
-
-    def _residuals(self) -> Residuals:
-        treatment = self.treatment_residual_.reshape(len(self.positions_), -1)
-        unit = 1.0 if self._treatment.levels is not None else float(np.sqrt(np.mean(treatment**2)))
-        return Residuals(self.outcome_residual_, treatment, self._weight, self._groups, unit)
-
-    def _rows_of_fit(self, what: str) -> NodeFeatures:
-        data: NodeFeatures | None = getattr(self, "_features", None)
-        if data is None:
-            raise MethodNotApplicableError(
-                f"{what}() needs the covariates of fit, which a saved file does not hold: fit again, or call it "
-                "before saving."
-            )
-        return data
 
     def _new_rows(self, X: Any, graph: Any, nodes: Any, exposure: Any) -> NodeFeatures:
         check_is_fitted(self)
@@ -633,6 +431,11 @@ class GraphRLearner(NodeEffects, BaseEstimator):
         positions = row_positions(X, used, nodes)
         scale = self._exposure_scale
         given = None
+        if is_mapping(exposure):
+            raise ValueError(
+                "exposure must hold numbers, one row per row of X, because the treatments of these rows are not known; "
+                f"got {exposure!r}. Compute them by exposure_mapping(graph, treatment, ...)."
+            )
         if scale is not None:
             if exposure is None:
                 raise ValueError(
@@ -658,10 +461,6 @@ class GraphRLearner(NodeEffects, BaseEstimator):
 
 def _squeezed(values: Array) -> Array:
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _residual_name(levels: NDArray[Any] | None, number: int) -> str:
-    return "treatment" if levels is None or len(levels) == 2 else f"treatment {levels[number]}"
 
 
 def _mean_prediction(models: list[list[FittedNuisance]], data: NodeFeatures) -> Array:

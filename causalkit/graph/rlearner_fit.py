@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from causalkit.exceptions import IdentificationError
+from causalkit.graph.exposure_leaks import warn_of_exposures
 from causalkit.graph.final_models import Residuals, best_constant, given_kind
 from causalkit.graph.final_stage import FinalCandidate, FinalStage, final_candidates, fit_final_stage
 from causalkit.graph.identification import (
@@ -31,6 +33,7 @@ from causalkit.graph.nuisances import (
 from causalkit.graph.pool import PoolOptions, PoolTarget
 from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores
 from causalkit.graph.splits import GraphSplits, make_splits
+from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import network_covariance
 from causalkit.nn.device import import_torch, resolve_device
 from causalkit.validation import check_choice, check_integer, check_vector
@@ -101,9 +104,9 @@ class FitPlan:
         check_integer(learner.verbose, "verbose", low=0)
         _check_networks(learner)
         return cls(
-            learner.outcome_model,
-            learner.treatment_model,
-            learner.final_model,
+            _copied(learner.outcome_model),
+            _copied(learner.treatment_model),
+            _copied(learner.final_model),
             encoder,
             chosen_sets(data.sets, learner.nuisance_features, "nuisance_features", nested=True),
             chosen_sets(data.sets, learner.final_features, "final_features", nested=False),
@@ -119,6 +122,11 @@ class FitPlan:
             seed,
         )
 
+    def with_reach(self, radius: int) -> FitPlan:
+        """The same with the buffer that exposures ask for, unless the user asked for another."""
+        automatic = isinstance(self.buffer, str) and self.buffer == "auto" and radius > 0
+        return replace(self, buffer=radius) if automatic else self
+
     def pool_options(self) -> PoolOptions:
         """Candidates of the nuisance pool."""
         encoders = None
@@ -130,6 +138,11 @@ class FitPlan:
                 GNNClassifier(encoder=self.encoder, device=self.device),
             )
         return PoolOptions(self.nuisance_sets, has_torch(), self.device, encoders)
+
+
+def _copied(model: Any) -> Any:
+    """A copy of a model without its fit, so that parameters that are set later change nothing that was fitted."""
+    return model if model is None or isinstance(model, str) else clone(model, safe=False)
 
 
 def _check_models(learner: Any) -> None:
@@ -234,7 +247,8 @@ def fit_nuisances(
     """
     check_same_rows(rows.X, outcome_predictions=outcome_predictions, treatment_predictions=treatment_predictions)
     moments = cross_moments(data.sets, rows.treatment)
-    warn_of_leaks(data.sets, moments, names)  # first: it names the column, and says where it belongs
+    if not warn_of_leaks(data.sets, moments, names):  # first: it names the column, and says where it belongs
+        warn_of_exposures(rows)
     check_determined(data.sets, moments)
     splits = make_splits(rows, plan.cv, n_repeats=plan.n_repeats, buffer=plan.buffer, seed=plan.seed)
     groups = None if rows.groups is None else rows.groups.codes
@@ -276,7 +290,8 @@ def _residualised(
         pairs = [clip_probabilities(part, plan.clip) for part in treatment]
         treatment, clipped = np.array([part for part, _ in pairs]), pairs[0][1]
         codes = rows.treatment.values.astype(np.intp)
-        warn_of_overlap(treatment[0], codes, clipped, rows.graph.degree[rows.positions])
+        degree = rows.graph.degree[rows.positions]
+        warn_of_overlap(treatment[0], codes, clipped, degree, rows.weight)
     residual = np.array([rows.treatment.residuals(part) for part in treatment])
     return Residualised(splits, fits, outcome, treatment, unclipped, clipped, rows.outcome - outcome, residual)
 
@@ -286,13 +301,14 @@ def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Ar
     whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
 
     def standard_error(values: Array) -> float:
-        found = network_covariance(
-            values,
-            rows.graph.distances,
-            positions=None if whole else rows.positions,
-            groups=None if rows.groups is None else rows.groups.codes,
-            exposure_radius=exposure_radius,
-        )
+        with warnings_at_caller():
+            found = network_covariance(
+                values,
+                rows.graph.distances,
+                positions=None if whole else rows.positions,
+                groups=None if rows.groups is None else rows.groups.codes,
+                exposure_radius=exposure_radius,
+            )
         return float(found.std_error[0])
 
     return standard_error

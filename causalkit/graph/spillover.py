@@ -13,10 +13,11 @@ from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.features import check_features
-from causalkit.graph.spillover_inputs import mapped_source
+from causalkit.graph.inputs import check_same_rows
 from causalkit.graph.spillover_moments import effect_weights
 from causalkit.graph.spillover_results import SpilloverResults
 from causalkit.graph.spillover_training import train_spillover
+from causalkit.graph.unsaved import without_functions
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
@@ -52,7 +53,7 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
         As in :func:`causalkit.graph.exposure_mapping`: "share", "count", "weighted", "weighted_share",
         "two_hop_share", "any", a matrix E with an empty diagonal, or ``f(treatment, graph)`` that returns one number
         per node, leaves out own treatment, and whose mean and variance are taken over 200 draws. A list gives every
-        exposure an effect of its own.
+        exposure an effect of its own. Files do not hold functions, see :meth:`attach_exposure`.
     interaction : bool, default=False
         Whether the direct effect may depend on the exposure.
     outcome_model, treatment_model : estimator, optional
@@ -267,6 +268,22 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
             self.covariance_ = self._dependent(self._influence).cov
         return self
 
+    def attach_exposure(self, exposure: Any) -> SpilloverRLearner:
+        """Put exposure functions back after loading: they are code, which a file does not hold.
+
+        Only :meth:`total_effect` of other networks, and a new fit, need them.
+
+        Parameters
+        ----------
+        exposure : callable, or list as in the fit
+            What the constructor was given; the functions have to give the exposures of the fit again.
+        """
+        check_is_fitted(self)
+        observed = self.exposure_.reshape(len(self.effect_), -1)
+        self._source = self._source.with_functions(exposure, self._treatment, observed)
+        self.exposure = exposure
+        return self
+
     # ------------------------------------------------------------------ effects of nodes
 
     def predict(self, X: Any, *, graph: Any = None, nodes: Any = None) -> Array:
@@ -336,16 +353,13 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
             beta = self.predict(X, graph=graph, nodes=nodes)
             if effect == "total":
                 used, positions, _ = self._rows_of(X, graph, nodes)
-                source = self._extremes_of(used, positions)
+                source = source.at(used, positions)  # which needs no treatments, hence no rows of neighbours
+        if X is None:
+            self._same_rows(at=at)
+        else:
+            check_same_rows(X, at=at)
         a = self._weights_of(effect, at, source, len(beta), of_fit=X is None)
         return np.asarray(np.einsum("ij,ij->i", a, beta))
-
-    def _extremes_of(self, graph: Graph, positions: NDArray[np.intp]) -> Any:
-        if self._source.mappings is None:
-            return self._source  # which says why there are none
-        # Extremes need no treatments, hence no rows of neighbours.
-        whole = mapped_source(graph, np.arange(graph.n_nodes), self.exposure)
-        return type(whole)(graph, positions, whole.mappings)
 
     def _weights_of(self, effect: str, at: Any, source: Any, n: int, *, of_fit: bool) -> Array:
         """Vectors a with effect = a'β."""
@@ -353,15 +367,19 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
         full = none = np.zeros((n, count))
         if effect == "total":
             full, none = source.extremes()
-        used = effect != "total" and (self.interaction or at is not None)  # given without interaction: checked alone
+        used = effect != "total" and (self._interaction or at is not None)  # given without interaction: checked alone
         level = self._level(effect, at, n, of_fit=of_fit) if used else None
-        return effect_weights(effect, level, full, none, interaction=bool(self.interaction))
+        return effect_weights(effect, level, full, none, interaction=self._interaction)
 
     def _rows_of(self, X: Any, graph: Any, nodes: Any) -> tuple[Graph, NDArray[np.intp], Array]:
         used = self.graph_ if graph is None else check_graph(graph)
         values, _ = check_features(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         return used, row_positions(X, used, nodes), values
+
+    def _saved_state(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name not in self._not_saved}
+        return {**state, "exposure": without_functions(self.exposure)}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "effect_")

@@ -7,7 +7,7 @@ covariance of exposures :math:`G_i = f_i(T_{-i})` then follow from e alone and n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import sparse
 from causalkit.exceptions import IdentificationError
 from causalkit.graph.exposure import ExposureMapping, neighbour_count_probability, resolve_exposure
 from causalkit.graph.graph import Graph
+from causalkit.graph.unsaved import function_name, without_functions
 from causalkit.validation import check_vector
 
 __all__ = ["N_DRAWS", "Exposure", "ExposureMoments", "exposure_moments", "linear_count_covariance", "resolve_exposures"]
@@ -57,6 +58,19 @@ class Exposure:
             raise TypeError("an exposure needs a mapping or a function.")
         found = self.function(treatment.copy(), graph)
         return check_vector(found, f"the exposure returned by {self.name}", n_rows=graph.n_nodes, like="graph")
+
+    def on(self, graph: Graph) -> Exposure:
+        """The same exposure on another graph, by what was asked for in the fit."""
+        if self.mapping is None:
+            return self
+        mapping = self.mapping
+        kind: Any = mapping.weights if mapping.kind == "matrix" else mapping.kind
+        return replace(
+            _resolved(graph, ("threshold", mapping.threshold) if kind == "threshold" else kind), name=self.name
+        )
+
+    def _saved_state(self) -> dict[str, Any]:
+        return {**vars(self), "function": without_functions(self.function)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +160,7 @@ def _resolved(graph: Graph, kind: Any) -> Exposure:
             )
         return Exposure("threshold", resolve_exposure(graph, "threshold", kind[1]))
     if callable(kind):
-        return Exposure(getattr(kind, "__name__", type(kind).__name__).strip("<>"), function=kind)
+        return Exposure(function_name(kind), function=kind)
     if isinstance(kind, str) and kind == "threshold":
         raise ValueError('exposure="threshold" needs its threshold: pass exposure=("threshold", q).')
     mapping = resolve_exposure(graph, kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,15 @@ class ExposureSource:
         None where the numbers are given.
     given : ExposureMoments or None
         The numbers that the user gave.
+    ends : tuple of two ndarrays, shape (N, J), or None
+        Exposures of all nodes with everybody and with nobody treated; None: computed from the mappings when needed.
     """
 
     graph: Graph
     positions: Positions
     mappings: list[Exposure] | None
     given: ExposureMoments | None = None
+    ends: tuple[Array, Array] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,12 +85,71 @@ class ExposureSource:
                 "the exposure when everybody is treated is unknown for exposure_values: pass a mapping as exposure= "
                 'for the total effect, or add the effects that ate(effect=["direct", "spillover"]) gives by contrast.'
             )
+        full, none = self._ends() if self.ends is None else self.ends
+        return full[self.positions], none[self.positions]
+
+    def _ends(self) -> tuple[Array, Array]:
         n = self.graph.n_nodes
-        columns = [
-            np.column_stack([one.values(t, self.graph)[self.positions] for one in self.mappings])
+        full, none = (
+            np.column_stack([one.values(t, self.graph) for one in self.mappings or []])
             for t in (np.ones(n), np.zeros(n))
+        )
+        return full, none
+
+    def finished(self) -> ExposureSource:
+        """The same with what needs a function of the user's computed, so that a file need not hold the function."""
+        functions = any(one.function is not None for one in self.mappings or [])
+        return replace(self, ends=self._ends()) if functions else self
+
+    def at(self, graph: Graph, positions: Positions) -> ExposureSource:
+        """The same exposures for other rows, of this or of another graph."""
+        if self.mappings is None:
+            return self  # numbers of the user's: extremes() says why there are none
+        if graph is self.graph:
+            return replace(self, positions=positions)
+        return ExposureSource(graph, positions, [one.on(graph) for one in self.mappings])
+
+    def with_functions(self, exposure: Any, treatment: Array, observed: Array) -> ExposureSource:
+        """The same after loading, with functions in their places.
+
+        Parameters
+        ----------
+        exposure : callable, or list as in the fit
+            What the fit was given.
+        treatment : ndarray, shape (n,)
+            Treatments of the fit.
+        observed : ndarray, shape (n, J)
+            Exposures of the fit, which the functions have to give again.
+
+        Raises
+        ------
+        ValueError
+            Other exposures than those of the fit.
+        """
+        found = [] if self.mappings is None else resolve_exposures(self.graph, exposure)
+        kept = self.mappings or []
+        alike = len(found) == len(kept) and all(
+            (one.function is None) == (old.function is None) for one, old in zip(found, kept, strict=True)
+        )
+        if not alike:
+            raise ValueError(
+                f"exposure must be what the fit was given, {', '.join(self.names)}, with functions in the same places; "
+                f"got {exposure!r}."
+            )
+        mappings = [
+            old if old.function is None else replace(old, function=one.function)
+            for one, old in zip(found, kept, strict=True)
         ]
-        return columns[0], columns[1]
+        source = replace(self, mappings=mappings)
+        off = ~np.isclose(source.values(treatment), observed, rtol=1e-6, atol=1e-9)
+        if off.any():
+            row, column = np.argwhere(off)[0]
+            raise ValueError(
+                f"exposure: {mappings[column].name} is not the function of the fit, because it gives other exposures "
+                f"for its treatments in {int(off.any(axis=1).sum())} of {len(off)} rows (first: row {int(row)}). Pass "
+                "the function that was used there."
+            )
+        return source
 
     def _spread(self, values: Array) -> Array:
         """Values of all nodes; nodes without a row are not neighbours of any."""
@@ -141,6 +203,11 @@ def exposure_source(rows: NodeRows, exposure: Any, values: Any, mean: Any, varia
     found = check_exposure(values, rows.n_rows, rows.treatment.values)
     names = check_matrix(values, "exposure")[1]
     names = names if hasattr(values, "columns") or found.shape[1] > 1 else ["exposure"]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"exposure_values has column names that occur more than once: {', '.join(map(str, names))}. Effects are "
+            "known by the names of their exposures: rename the repeats."
+        )
     _require_spread(found, tuple(names))
     given = _given(found, mean, variance, rows.n_rows, tuple(names))
     return ExposureSource(rows.graph, rows.positions, None, given)
@@ -184,8 +251,11 @@ def _given(values: Array, mean: Any, variance: Any, n: int, names: tuple[str, ..
     return ExposureMoments(values, means, covariance, unknown, unknown, unknown, names, 1)
 
 
-def mapped_source(graph: Graph, positions: Positions, exposure: Any) -> ExposureSource:
-    """Exposures by mappings, after the check that every treatment that they need has a row."""
+_REMEDY = "Pass rows for all nodes, or all three of exposure_values, exposure_mean and exposure_variance"
+
+
+def mapped_source(graph: Graph, positions: Positions, exposure: Any, remedy: str = _REMEDY) -> ExposureSource:
+    """Exposures by mappings, after the check that every treatment that they need has a row; else ``remedy`` is said."""
     mappings = resolve_exposures(graph, exposure)
     if len(positions) == graph.n_nodes:
         return ExposureSource(graph, positions, mappings)
@@ -201,8 +271,7 @@ def mapped_source(graph: Graph, positions: Positions, exposure: Any) -> Exposure
     if len(lacking):
         raise ValueError(
             f"exposure needs the treatment of every neighbour: {len(lacking)} nodes that the rows are exposed to have "
-            f"no row (first: {', '.join(map(repr, graph.nodes[lacking[:5]].tolist()))}). Pass rows for all nodes, or "
-            "all three of exposure_values, exposure_mean and exposure_variance."
+            f"no row (first: {', '.join(map(repr, graph.nodes[lacking[:5]].tolist()))}). {remedy}."
         )
     return ExposureSource(graph, positions, mappings)
 

@@ -10,19 +10,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.diagnostics import overlap_table, residual_table
-from causalkit.graph.inputs import check_same_rows
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
 from causalkit.graph.spillover_reports import ASSUMPTIONS, exposure_cells
 from causalkit.graph.spillover_training import TrainingState, cross_fitted_outcome
 from causalkit.graph.summaries import GraphSummary
+from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import InferenceResult, NetworkCovariance, network_clusters, network_covariance
 from causalkit.selection import calibration_test
 from causalkit.validation import check_choice, check_matrix, check_vector
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from causalkit.graph.row_labels import RowLabels
 
 __all__ = ["SpilloverResults"]
 
@@ -35,8 +37,9 @@ class SpilloverResults:
     """Results of :class:`SpilloverRLearner`; everything here reads what ``fit`` stored."""
 
     if TYPE_CHECKING:
-        interaction: Any
-        final_model: Any
+        _interaction: bool
+        _constant: bool
+        _row_labels: RowLabels | None
         effect_: Array
         effect_names_: tuple[str, ...]
         exposure_names_: tuple[str, ...]
@@ -95,9 +98,10 @@ class SpilloverResults:
         ----------
         effect : {"direct", "spillover", "spillover_<exposure>", "total"} or a list of these, default="direct"
             Several give one result with their joint covariance.
-        at : float or array-like, optional
+        at : float, array-like or dict of these by effect, optional
             With interaction: exposure for "direct" (number, or one per node), own treatment for a spillover. By
-            default their expectation given covariates.
+            default their expectation given covariates. Both kinds together need a dict, such as
+            ``{"direct": 0.5, "spillover": 1}``.
         target : {"all", "treated", "control", "overlap"}, default="all"
             Whom to average over; "overlap" weights by e(1 - e).
         dependence, bandwidth
@@ -112,9 +116,9 @@ class SpilloverResults:
         effects = list(effect) if isinstance(effect, list | tuple) else [effect]
         if not effects:
             raise ValueError('effect is empty: expected at least one effect, such as "direct".')
-        if at is not None and all(name == "total" for name in effects):
-            raise ValueError('at has no meaning for effect="total", everybody treated against nobody: leave it out.')
-        found = [self._average(name, at, target) for name in effects]
+        levels = self._levels_by_effect(effects, at)
+        self._same_rows(**{"at" if name == "at" else f"at[{name!r}]": level for name, level in levels.items()})
+        found = [self._average(name, levels.get(name, levels.get("at")), target) for name in effects]
         covariance = self._dependent(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
         return covariance.to_result(
             np.array([value for value, _ in found]),
@@ -122,6 +126,30 @@ class SpilloverResults:
             n_obs=len(self.effect_),
             sample=getattr(self, "_sample", None),
         )
+
+    def _levels_by_effect(self, effects: list[Any], at: Any) -> dict[str, Any]:
+        """Levels under the name of their effect, or one level for all of them under "at"."""
+        kinds = {name: self._effect_kind(name) for name in effects}
+        if isinstance(at, dict):
+            allowed = [name for name, kind in kinds.items() if kind != "total"]
+            for name in at:
+                if name not in allowed:
+                    raise ValueError(
+                        f"at has a level for {name!r}: expected levels of direct effects and spillovers that are asked "
+                        f"for, {', '.join(map(repr, allowed)) or 'here none'}. Leave it out, or add it to effect."
+                    )
+            return at
+        if at is None:
+            return {}
+        if set(kinds.values()) == {"total"}:
+            raise ValueError('at has no meaning for effect="total", everybody treated against nobody: leave it out.')
+        spills = [name for name, kind in kinds.items() if kind.startswith("spillover")]
+        if self._interaction and spills and "direct" in kinds:
+            raise ValueError(
+                f"at={at!r} would be the exposure of the direct effect and the own treatment of {spills[0]!r} at once: "
+                f'pass a dict, at={{"direct": exposure, "{spills[0]}": treatment}}, or ask for the effects one by one.'
+            )
+        return {"at": at}
 
     def _average(self, effect: str, at: Any, target: str) -> tuple[float, Array]:
         kind = self._effect_kind(effect)
@@ -131,8 +159,7 @@ class SpilloverResults:
         if kind.startswith("spillover"):
             include = self._reached()[:, int(kind.removeprefix("spillover"))]
         options: dict[str, Any] = {"target": target, "sample_weight": self._weight, "include": include}
-        constant = isinstance(self.final_model, str) and self.final_model == "constant"
-        if not constant:
+        if not self._constant:
             found = average_scores(
                 self.scores_, self.effect_, a, self._treatment, self.treatment_prediction_, **options
             )
@@ -190,15 +217,16 @@ class SpilloverResults:
         groups = self._groups
         if dependence == "cluster" and groups is None:
             groups = network_clusters(self.graph_.distances).codes[self.positions_]
-        return network_covariance(
-            influence,
-            self.graph_.distances,
-            positions=self._positions,
-            groups=groups if dependence in ("auto", "cluster") else None,
-            dependence=dependence,
-            bandwidth=bandwidth,
-            exposure_radius=max(reach, self.exposure_radius_),
-        )
+        with warnings_at_caller():
+            return network_covariance(
+                influence,
+                self.graph_.distances,
+                positions=self._positions,
+                groups=groups if dependence in ("auto", "cluster") else None,
+                dependence=dependence,
+                bandwidth=bandwidth,
+                exposure_radius=max(reach, self.exposure_radius_),
+            )
 
     # ------------------------------------------------------------------ checks
 
@@ -225,6 +253,7 @@ class SpilloverResults:
             labels,
             self.treatment_levels_,
             self._unclipped,
+            self._weight,
         )
         inside = [np.ones(n, dtype=bool), *(cells == k for k in range(len(labels)))]
         table["exposure_variance"] = [float(variance[rows].mean() / exposure.var()) for rows in inside]
@@ -291,9 +320,9 @@ class SpilloverResults:
             The learner was loaded from a file, which does not hold the rows of the fit.
         """
         check_is_fitted(self)
+        self._same_rows(y_placebo=y_placebo)
         outcome = check_vector(y_placebo, "y_placebo", n_rows=len(self.effect_), like="the fit")
         state = self._state("negative_control")
-        check_same_rows(state.rows.X, y_placebo=y_placebo)
         predictions = cross_fitted_outcome(state, outcome)
         repeats = [
             SpilloverRepeat(outcome - prediction, one.propensity, one.columns, one.moments)
@@ -309,18 +338,19 @@ class SpilloverResults:
         See :func:`causalkit.selection.calibration_test`; the effects of all columns are added up.
         """
         check_is_fitted(self)
-        return calibration_test(
-            self.effect_,
-            self.outcome_residual_,
-            self._residuals,
-            folds=self.folds_[0],
-            sample_weight=self._weight,
-            adjacency=self.graph_.distances,
-            positions=self._positions,
-            groups=self._groups,
-            bandwidth=bandwidth,
-            exposure_radius=self.exposure_radius_,
-        )
+        with warnings_at_caller():
+            return calibration_test(
+                self.effect_,
+                self.outcome_residual_,
+                self._residuals,
+                folds=self.folds_[0],
+                sample_weight=self._weight,
+                adjacency=self.graph_.distances,
+                positions=self._positions,
+                groups=self._groups,
+                bandwidth=bandwidth,
+                exposure_radius=self.exposure_radius_,
+            )
 
     def residual_dependence(self) -> pd.DataFrame:
         r"""What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
@@ -385,6 +415,11 @@ class SpilloverResults:
             "these nodes they are a little wide.",
         )
         return GraphSummary(result.summary(), ASSUMPTIONS, notes)
+
+    def _same_rows(self, **others: Any) -> None:
+        """Refuse arguments that are labelled like the rows of the fit, but in another order."""
+        if self._row_labels is not None:
+            self._row_labels.check(**others)
 
     def _state(self, what: str) -> TrainingState:
         state: TrainingState | None = getattr(self, "_training", None)

@@ -17,6 +17,7 @@ from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_featu
 from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances, has_torch
 from causalkit.graph.pool import FeatureSets, PoolTarget
 from causalkit.graph.rlearner_fit import FitPlan, Residualised, fit_nuisances, network_standard_error
+from causalkit.graph.row_labels import row_labels
 from causalkit.graph.spillover_fit import SpilloverRepeat, column_names, constant_fit, mean_scores, spillover_repeat
 from causalkit.graph.spillover_inputs import ExposureSource, exposure_source
 from causalkit.graph.spillover_reports import exposure_report, with_degree
@@ -139,9 +140,12 @@ def train_spillover(
         "report_": exposure_report(rows.graph.degree[rows.positions] == 0, repeats[0].columns, repeats[0].moments),
         "_influence": constant.influence,
         "_repeat_sd": constant.spread,
+        "_interaction": interaction,
+        "_constant": isinstance(plan.final_model, str) and plan.final_model == "constant",
+        "_row_labels": row_labels(rows.X),
         "_final": final,
         "_scale": scale,
-        "_source": source,
+        "_source": source.finished(),
         "_columns": columns,
         "_training": TrainingState(rows, data, plan, nuisance.splits, repeats),
     }

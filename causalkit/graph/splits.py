@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sklearn.model_selection import check_cv
 from causalkit._crossfit_tasks import task_seed
 from causalkit.exceptions import FoldError, LeakageWarning
 from causalkit.graph.folds import GraphKFold
+from causalkit.graph.warning_place import caller_level
 from causalkit.validation import check_choice, check_integer
 
 if TYPE_CHECKING:
@@ -41,6 +42,20 @@ class GraphSplits:
 
     def __init__(self, splits: list[list[Split]], folds: Rows, report: pd.DataFrame) -> None:
         self.splits, self.folds, self.report = splits, folds, report
+
+
+class FoldsOfLearner(GraphKFold):
+    """Folds for an integer ``cv``; messages name the parameters of the learner, which are all that the user set."""
+
+    _count_name: ClassVar[str] = "cv"
+    _buffer_remedy: ClassVar[str] = (
+        "Lower buffer, or pass cv=GraphKFold(...) with fewer parts_per_fold, whose folds are regions of their own, or "
+        "with a smaller min_train_share"
+    )
+    _parts_remedy: ClassVar[str] = 'lower cv, or pass cv=GraphKFold(..., method="random")'
+
+    def _least_share(self) -> str:
+        return f"a share of {self.min_train_share:g}"
 
 
 def make_splits(rows: NodeRows, cv: Any, *, n_repeats: Any, buffer: Any, seed: int) -> GraphSplits:
@@ -100,7 +115,7 @@ def _one_repeat(
     if cv is None or isinstance(cv, int | np.integer):
         n_splits = check_integer(5 if cv is None else cv, "cv", low=2)
         _check_rare(rows.treatment, n_splits)
-        splitter = GraphKFold(n_splits, buffer=buffer, random_state=task_seed(seed, repeat, 0, "split"))
+        splitter = FoldsOfLearner(n_splits, buffer=buffer, random_state=task_seed(seed, repeat, 0, "split"))
     elif isinstance(cv, GraphKFold):
         splitter = clone(cv, safe=False)  # a splitter has no parameters to clone by: a copy
         if repeats > 1 or splitter.random_state is None:
@@ -149,7 +164,7 @@ def _explicit(rows: NodeRows, cv: Any, repeats: int, repeat: int, seed: int) -> 
             f"cv divides groups between training and held-out rows (first: {', '.join(map(repr, divided[:5]))}): what "
             "a group has in common leaks into predictions for its own rows. Pass an integer cv, or a group splitter.",
             LeakageWarning,
-            stacklevel=5,
+            stacklevel=caller_level(),
         )
     table = [
         {"fold": k, "n_test": len(test), "n_train": len(train), "train_share": len(train) / (rows.n_rows - len(test))}
