@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalkit.crossfit import CrossFitter, Nuisance
+from tests.clusters import dask_workers
 
 N = 90
 
@@ -234,12 +235,7 @@ def test_predictions_do_not_depend_on_the_backend(data):
 
 
 def test_predictions_on_a_dask_cluster_are_the_same(data):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask"),
-    ):
+    with dask_workers():
         on_cluster = _predict(data)
     _assert_identical(_predict(data), on_cluster)
 

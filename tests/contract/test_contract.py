@@ -24,6 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from causalkit.persistence import load, save
+from tests.clusters import dask_workers, ray_workers
 from tests.contract.registry import CASES, ContractCase, ContractData
 
 pytestmark = [
@@ -370,12 +371,8 @@ def test_results_do_not_depend_on_jobs_or_backend(backend: str, serial_results: 
         np.testing.assert_array_equal(_in_backend(case, n_jobs=2), serial_results[case.name], err_msg=case.name)
 
 
-def test_results_on_a_dask_cluster_are_the_same(serial_results: dict[str, np.ndarray]) -> None:
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask"),
-    ):
+@pytest.mark.parametrize("workers", [dask_workers, ray_workers])
+def test_results_on_a_cluster_are_the_same(workers: Any, serial_results: dict[str, np.ndarray]) -> None:
+    with workers():
         for case in WITH_RESULT:
             np.testing.assert_array_equal(_in_backend(case), serial_results[case.name], err_msg=case.name)

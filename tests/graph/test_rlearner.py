@@ -23,6 +23,7 @@ from causalkit.exceptions import GraphCoverageWarning, MethodNotApplicableError,
 from causalkit.graph import Graph, GraphKFold, GraphRLearner, HopFeatures
 from causalkit.graph.final_models import PENALTIES
 from causalkit.persistence import load, save
+from tests.clusters import dask_workers
 from tests.graph.networks import erdos_renyi, mean_matrix
 
 MODELS: dict[str, Any] = {"outcome_model": Ridge(10.0), "treatment_model": LogisticRegression(C=0.1)}
@@ -673,7 +674,6 @@ def test_an_index_of_ids_says_which_node_a_row_is() -> None:
 
 
 def test_jobs_and_backends_change_no_bit() -> None:
-    distributed = pytest.importorskip("distributed")
     town = Town(100)
     options = {"final_model": "auto", "cv": 2, "final_features": "graph"}
     arrays = ("effect_", "scores_", "outcome_prediction_", "treatment_prediction_")
@@ -689,11 +689,7 @@ def test_jobs_and_backends_change_no_bit() -> None:
     assert same(town.fitted(options | {"n_jobs": 2}))  # processes
     options["final_model"] = "boosting"
     serial = town.fitted(options)
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask"),
-    ):
+    with dask_workers():
         assert same(town.fitted(options))
 
 

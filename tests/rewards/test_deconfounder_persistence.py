@@ -23,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from causalkit import load, save
 from causalkit.exceptions import PersistenceError
 from causalkit.rewards import PairwiseRewardModel, RewardDeconfounder
+from tests.clusters import dask_workers
 from tests.rewards.test_deconfounder import log, texts_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
@@ -195,12 +196,7 @@ def test_number_of_jobs_does_not_matter(serial: dict[str, NDArray[np.float64]]) 
 
 
 def test_a_dask_cluster_gives_the_same(serial: dict[str, NDArray[np.float64]]) -> None:
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster),
-        joblib.parallel_config("dask"),
-    ):
+    with dask_workers():
         assert_identical(numbers(("default", "forest", "weighting")), serial)
 
 
