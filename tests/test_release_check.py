@@ -18,6 +18,7 @@ import pytest
 
 from causalkit.exceptions import MissingDependencyError
 from tools.release_check import project as lists
+from tools.release_check import versions
 from tools.release_check.archives import different_entries, sdist_problems, wheel_problems
 from tools.release_check.command_line import main, parse
 from tools.release_check.environments import Environment, Outcome, clean_variables, run, torch_release
@@ -233,7 +234,7 @@ class FakeEnvironment(Environment):
 
 
 def a_check(tmp_path: Path) -> Check:
-    return Check(lists.Project(ROOT), tmp_path, sys.executable, False, Report())
+    return Check(lists.Project(ROOT), tmp_path, sys.executable, keep=False, quick=False, report=Report())
 
 
 @pytest.mark.parametrize(
@@ -358,6 +359,7 @@ def test_lists_fit_the_checkout() -> None:
     assert set(lists.EXTRAS) == set(project.extras) - {"test", "docs", "bench", "release"}
     assert set(lists.OLDEST_EXTRAS) <= set(lists.EXTRAS) and set(lists.EXTRAS) >= lists.WITH_TORCH
     assert len(project.test_tools()) == len(lists.TEST_TOOLS)
+    assert project.settings["project"]["requires-python"] == f">={versions.PYTHON}"
     for paths in lists.LEFT_OUT.values():
         assert all((ROOT / path).exists() for path in paths)
 

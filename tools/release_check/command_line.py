@@ -33,6 +33,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where to work; default: {FOLDER}")
     parser.add_argument("--python", default=sys.executable, help="the Python that makes the environments")
     parser.add_argument("--keep", action="store_true", help="keep environments, to be reused by the next run")
+    parser.add_argument("--quick", action="store_true", help="no contract tests in the environments of single extras")
     return parser.parse_args(arguments)
 
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"--folder must lie outside the checkout {ROOT}; got {folder}. Name another, or leave it out.")
         return 2
     report = Report()
-    check = Check(Project(ROOT), folder, options.python, options.keep, report)
+    check = Check(Project(ROOT), folder, options.python, options.keep, options.quick, report)
     for name in options.steps:
         check.step(name)
     if not options.keep:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["newest", "oldest", "oldest_pins"]
 
+# The oldest Python that pyproject.toml allows: old releases of numpy and scipy have no wheels for later ones.
+PYTHON = "3.11"
 # The package's own requirements decide; of these, pre-releases are tried.
 MOVING = ("numpy", "scipy", "scikit-learn", "pandas")
 
@@ -31,7 +33,7 @@ def oldest_pins(project: Project, tools: Environment, folder: Path) -> Path:
     pins = folder / "oldest.txt"
     extras = [word for extra in OLDEST_EXTRAS for word in ("--extra", extra)]
     command: list[str | Path] = [tools.python, "-m", "uv", "pip", "compile", "-q", "--no-header", "--no-annotate"]
-    command += ["--resolution", "lowest-direct", "--python-version", "3.11", "--override", folder / "overrides.txt"]
+    command += ["--resolution", "lowest-direct", "--python-version", PYTHON, "--override", folder / "overrides.txt"]
     command += [*extras, "--output-file", pins, project.root / "pyproject.toml", folder / "tools.in"]
     pins.unlink(missing_ok=True)
     done = run(command, folder, tools.log)
@@ -45,7 +47,15 @@ def oldest_pins(project: Project, tools: Environment, folder: Path) -> Path:
 def _install_oldest(check: Check, environment: Environment, line: Line) -> None:
     pins = oldest_pins(check.project, check.tools(), check.folder / "work" / "pins")
     key, wheel = check.project.key(pins.read_text()), check.wheel()
-    if environment.prepare(key):
+    kept = environment.prepare(key)
+    version = run([environment.python, "-c", "import sys; print(*sys.version_info[:2])"], check.folder, environment.log)
+    if version.output.split() != PYTHON.split("."):
+        found = version.output.strip().replace(" ", ".")
+        line.problems.append(
+            f"the oldest versions are tried on Python {PYTHON}, and this is {found}: name one by --python"
+        )
+        return
+    if kept:
         done = environment.pip("--no-deps", "--force-reinstall", wheel)
     else:
         done = environment.torch(torch_release(check.project.constraints.read_text()), pins)
