@@ -411,6 +411,5 @@ def _check_numbers(values: Any, name: str) -> None:
     if np.ndim(values) != 0:
         check_matrix(values, name)
         return
-    ok = isinstance(values, int | float | np.integer | np.floating) and not isinstance(values, bool)
-    if not ok or not np.isfinite(values):
+    if not isinstance(values, int | float | np.integer | np.floating | np.bool_) or not np.isfinite(values):
         raise ValueError(f"{name} must be a finite number, or hold one for each row; got {values!r}. Pass a number.")

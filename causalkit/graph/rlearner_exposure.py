@@ -48,6 +48,8 @@ def exposed_rows(rows: NodeRows, exposure: Any, learner: Any) -> tuple[NodeRows,
     ------
     MethodNotApplicableError
         A mapping of a treatment with several levels.
+    IdentificationError
+        A function that depends on own treatment.
     ValueError, GraphError
         Neighbours without a row, a mapping that does not fit.
     """
@@ -66,8 +68,12 @@ def exposed_rows(rows: NodeRows, exposure: Any, learner: Any) -> tuple[NodeRows,
     if any(one.mapping is not None and not one.mapping.is_linear for one in mappings):
         require_binary(rows.treatment.values)
     values = check_exposure(source.values(rows.treatment.values), rows.n_rows, rows.treatment.values)
-    unknown = any(one.function is not None for one in mappings)
-    return replace(rows, exposure=values), max(source.reach, _asked_for(learner) if unknown else 1)
+    functions = [one for one in mappings if one.function is not None]
+    if functions and rows.treatment.kind == "binary":
+        # Draws of treatments show whether a function reads own treatment, whatever their probability.
+        chance = np.full(rows.n_rows, rows.treatment.values.mean())
+        replace(source, mappings=functions).moments(rows.treatment.values, chance, 0)
+    return replace(rows, exposure=values), max(source.reach, _asked_for(learner) if functions else 1)
 
 
 def _asked_for(learner: Any) -> int:
