@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 
-__all__ = ["BASELINES", "crossfit_regression", "make_baseline"]
+from causalkit.exceptions import MissingDependencyError
+
+__all__ = ["BASELINES", "crossfit_regression", "fitted_baseline", "make_baseline"]
 
 Array = NDArray[np.float64]
 
@@ -56,6 +58,16 @@ def make_baseline(name: str, n_actions: int, seed: int) -> Any:
     except ImportError:
         return None
     return _Engression(seed)
+
+
+def fitted_baseline(name: str, actions: Array, y: Array, seed: int, *, required: bool) -> Any:
+    """A baseline fitted on all rows; None where its package is missing, which is an error if it was ``required``."""
+    model = make_baseline(name, actions.shape[1], seed)
+    if model is not None:
+        return model.fit(actions, y)
+    if required:
+        raise MissingDependencyError(f"the baseline {name!r} needs {name}, which is not installed: pip install {name}.")
+    return None
 
 
 class _Network:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.extrapolation.encoder_reports import ASSUMPTIONS
+from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings
+from causalkit.extrapolation.encoder import LinearInvarianceEncoder
+from causalkit.extrapolation.encoder_models import action_line
+from causalkit.extrapolation.encoder_reports import ASSUMPTIONS, invariance_of_rows
 from causalkit.extrapolation.invariance import InvarianceTest
+from causalkit.extrapolation.rep4ex_fit import FittedCurve, encoded, moments_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CurveDiagnostics", "CurveSummary", "independence_test"]
+__all__ = ["CurveDiagnostics", "CurveSummary", "diagnose", "independence_test", "misses"]
 
 Array = NDArray[np.float64]
 
@@ -122,3 +126,43 @@ def independence_test(residual: Array, functions: Array, *, n_permutations: int 
     found = statistic(scaled)
     larger = sum(statistic(scaled[rng.permutation(len(scaled))]) >= found for _ in range(n_permutations))
     return (1 + larger) / (1 + n_permutations)
+
+
+def diagnose(
+    rows: CurveRows, settings: CurveSettings, fitted: FittedCurve, reported: tuple[dict[str, float], Any, Any]
+) -> CurveDiagnostics:
+    """Diagnostics of a fit on the rows kept for reports, by an encoder that has not seen them.
+
+    Parameters
+    ----------
+    rows, settings, fitted : CurveRows, CurveSettings, FittedCurve
+        The fit.
+    reported : tuple
+        Of :func:`causalkit.extrapolation.rep4ex_fit.reported_losses`.
+    """
+    import pandas as pd
+
+    losses, curves, shell = reported
+    report = fitted.split.report
+    phi = encoded(fitted.held_encoder, rows.features[report])
+    standard, moments = rows.standard[report], moments_of(rows, settings.seed)
+    _, _, residual = action_line(phi, standard, None)
+    own = isinstance(fitted.held_encoder, LinearInvarianceEncoder)
+    error = fitted.held_encoder.reconstruction_error_ if own else None
+    return CurveDiagnostics(
+        calibration=pd.DataFrame([losses | {"limit": CALIBRATION_LIMIT}], index=["inside the support"]),
+        curves=curves,
+        shell=shell,
+        canonical_correlations=fitted.held_encoder.diagnostics().canonical_correlations if own else None,
+        invariance=invariance_of_rows(phi, standard, moments, held_out=True, seed=settings.seed),
+        independence=independence_test(residual, moments.values(standard), seed=settings.seed),
+        reconstruction=None if error is None else 1 - error,
+    )
+
+
+def misses(root: float) -> str:
+    """What is said of a curve that is off where the answer is known."""
+    return (
+        f"the curve is off by {root:.2g} sd(y) inside the support, where the answer is known from y on actions "
+        f"(limit {CALIBRATION_LIMIT}): it misses the data there, and deserves less trust beyond. See diagnostics()."
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,41 +12,28 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
-from causalkit.exceptions import IdentificationError, MethodNotApplicableError, WeakInstrumentWarning
-from causalkit.extrapolation.actions import check_new_actions
-from causalkit.extrapolation.components import CanonicalTest
-from causalkit.extrapolation.encoder_inputs import (
-    EncoderRows,
-    action_moments,
-    check_features,
-    encoder_rows,
-    transformed_actions,
+from causalkit.exceptions import IdentificationError, WeakInstrumentWarning
+from causalkit.extrapolation.encoder_answers import EncoderAnswers
+from causalkit.extrapolation.encoder_inputs import EncoderRows, action_moments, encoder_rows
+from causalkit.extrapolation.encoder_models import FittedEncoder, action_line, fit_sieve_encoder, report_penalty
+from causalkit.extrapolation.encoder_options import (
+    check_encoder_options,
+    checked_components,
+    moment_weighting_of,
+    number_or_auto,
 )
-from causalkit.extrapolation.encoder_models import (
-    FittedEncoder,
-    action_line,
-    fit_sieve_encoder,
-    most_components,
-    report_penalty,
-)
-from causalkit.extrapolation.encoder_reports import EncoderDiagnostics, EncoderSummary, summarise_encoder
-from causalkit.extrapolation.invariance import InvarianceTest, visible_share_spectrum, wild_bootstrap_pvalue
+from causalkit.extrapolation.encoder_reports import weak_direction
 from causalkit.extrapolation.penalty import project_off_actions
 from causalkit.extrapolation.sieve_fit import ActionMoments
-from causalkit.validation import check_choice, check_integer
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["LinearInvarianceEncoder", "weak_direction"]
+__all__ = ["LinearInvarianceEncoder"]
 
 Array = NDArray[np.float64]
 
-METHODS = ("sieve", "autoencoder", "variational", "linear_prior")
 _LEVEL = 0.01
 
 
-class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
+class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
     r"""Coordinates φ(X) of features whose mean given the action is linear.
 
     .. math:: E[\phi(X) \mid A] = WA + b
@@ -70,11 +56,11 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
     ridge : float or "auto", default="auto"
         μ of the sieve; "auto" takes the smallest held-out penalty.
     penalty : float or "auto", default="auto"
-        λ of the networks; "auto" compares 0, 1, 10, ..., 10⁴.
+        λ of the networks; "auto" compares 0, .01, .1, 1, 10, 100 (a hundred times as much with kernel weighting).
     moment_weighting : {"auto", "orthonormal", "kernel"}, default="auto"
-        "orthonormal" weights every function of the action alike, the default of the sieve; "kernel" as the kernel does,
-        the default of the networks. The kernel mutes odd orders: with two latent variables or more, networks find
-        better coordinates with "orthonormal" and a penalty near 1.
+        "orthonormal" weights every function of the action alike, "kernel" as the kernel does; "auto" is
+        "orthonormal". The kernel mutes odd orders: with two latent variables networks found better coordinates
+        without it in every draw (median R² of Z .97 against .92 on five).
     bandwidth : {"median", "mixture"} or float, default="median"
         Of the kernel on standardised actions.
     n_random_features : int, default=128
@@ -238,7 +224,7 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
             Clusters that splits do not divide.
         """
         with atomic_fit(self):
-            self._check_options()
+            check_encoder_options(self)
             seed = root_seed(self.random_state)
             rows = encoder_rows(
                 X,
@@ -251,36 +237,23 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
                 seed=seed,
             )
             functions, self.bandwidth_ = action_moments(rows, self.bandwidth, self.n_random_features, seed)
-            fitted = self._fitted(rows, functions, self._components(rows), seed)
+            fitted = self._fitted(rows, functions, checked_components(self.n_components, rows), seed)
             self._store(X, rows, functions, fitted)
             self._judge(fitted)
         return self
 
-    def _check_options(self) -> None:
-        check_choice(self.method, "method", METHODS)
-        check_choice(self.moment_weighting, "moment_weighting", ("auto", "orthonormal", "kernel"))
-        check_choice(self.initial, "initial", ("sieve", None))
-        check_integer(self.n_basis, "n_basis", low=1)
-        for name in ("ridge", "penalty"):
-            _number_or_auto(getattr(self, name), name)
-        if _number_or_auto(self.prior_weight, "prior_weight") is None:
-            raise ValueError('prior_weight must be a number of at least 0; got "auto".')
+    def fit_transform(
+        self, X: Any, y: Any = None, *, actions: Any = None, sample_weight: Any = None, groups: Any = None
+    ) -> Array:
+        """Fit, and return the coordinates of the same rows."""
+        return self.fit(X, y, actions=actions, sample_weight=sample_weight, groups=groups).transform(X)
 
-    def _components(self, rows: EncoderRows) -> int | None:
-        if isinstance(self.n_components, str):
-            check_choice(self.n_components, "n_components", ("auto",))
-            return None
-        d = check_integer(self.n_components, "n_components", low=1)
-        k, m = rows.actions.shape[1], int(np.prod(rows.X.shape[1:]))
-        if d > most_components(rows):
-            raise ValueError(
-                f"n_components={d} is more than {k} actions (rank {k}) or {m} features allow: every latent direction "
-                f"must be moved by an action of its own. Pass at most {most_components(rows)}."
-            )
-        return d
+    def transform(self, X: Any) -> Array:
+        """Canonical coordinates φ(X), shape (n, d)."""
+        check_is_fitted(self)
+        return np.asarray(self._model.encode(self._features(X)))
 
     def _fitted(self, rows: EncoderRows, functions: ActionMoments, d: int | None, seed: int) -> FittedEncoder:
-        weighting = self.moment_weighting
         if self.method == "sieve":
             return fit_sieve_encoder(
                 rows,
@@ -288,8 +261,8 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
                 n_components=d,
                 basis=self.basis,
                 n_basis=self.n_basis,
-                ridge=_number_or_auto(self.ridge, "ridge"),
-                weighting="orthonormal" if weighting == "auto" else weighting,
+                ridge=number_or_auto(self.ridge, "ridge"),
+                weighting=moment_weighting_of(self),
                 seed=seed,
             )
         from causalkit.extrapolation.network_fit import fit_network_encoder
@@ -338,171 +311,5 @@ class LinearInvarianceEncoder(TransformerMixin, BaseEstimator):
         if message is not None:
             warnings.warn(message, WeakInstrumentWarning, stacklevel=3)
 
-    # ------------------------------------------------------------------ use
-
-    def transform(self, X: Any) -> Array:
-        """Canonical coordinates φ(X), shape (n, d)."""
-        check_is_fitted(self)
-        return np.asarray(self._model.encode(self._features(X)))
-
-    def fit_transform(
-        self, X: Any, y: Any = None, *, actions: Any = None, sample_weight: Any = None, groups: Any = None
-    ) -> Array:
-        """Fit, and return the coordinates of the same rows."""
-        return self.fit(X, y, actions=actions, sample_weight=sample_weight, groups=groups).transform(X)
-
-    def inverse_transform(self, Z: Any) -> Any:
-        """Features of coordinates, where the method has a decoder."""
-        check_is_fitted(self)
-        if self.method == "sieve":
-            raise MethodNotApplicableError(
-                'inverse_transform() needs a decoder, which method="sieve" has not: use method="autoencoder".'
-            )
-        return self._model.decode(np.asarray(Z, dtype=np.float64))
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names ``latent0``, ``latent1``, ..."""
-        check_is_fitted(self)
-        return np.array([f"latent{j}" for j in range(self.n_components_)], dtype=object)
-
-    def invariance_test(
-        self, X: Any = None, *, actions: Any = None, n_bootstrap: int = 499, method: str = "wild"
-    ) -> InvarianceTest:
-        """Test E[φ | A] = WA + b. A pass is no evidence that φ is affine in the latent variables.
-
-        Parameters
-        ----------
-        X, actions : array-like, optional
-            Rows that did not train the encoder. Without them, a fifth of the rows of ``fit`` that an encoder of the
-            same kind, fitted without them, is judged on.
-        n_bootstrap : int, default=499
-            Draws.
-        method : {"wild", "permutation"}, default="wild"
-            "permutation" tests independence in the mean direction.
-
-        Returns
-        -------
-        InvarianceTest
-        """
-        check_is_fitted(self)
-        if (X is None) != (actions is None):
-            raise ValueError("X and actions belong together: pass both, or neither for the rows kept from the fit.")
-        if X is None:
-            phi, standard = self._report_rows("invariance_test")
-        else:
-            phi, standard = self.transform(X), self._standard(actions)
-            if len(phi) != len(standard):
-                raise ValueError(f"X has {len(phi)} rows, but actions has {len(standard)}: pass the same rows to both.")
-        functions = ActionMoments(self.random_frequencies_)
-        projected, _ = project_off_actions(functions.values(standard), standard)
-        _, _, residual = action_line(phi, standard, None)
-        statistic, pvalue = wild_bootstrap_pvalue(
-            residual, projected, n_bootstrap=n_bootstrap, method=method, rng=np.random.default_rng(0)
-        )
-        visible = visible_share_spectrum(phi, standard, projected)
-        return InvarianceTest(statistic, pvalue, n_bootstrap, method, len(phi), X is None, visible)
-
-    def diagnostics(self) -> EncoderDiagnostics:
-        """Canonical correlations, the invariance test with its visible share, the path, reconstruction."""
-        import pandas as pd
-
-        check_is_fitted(self)
-        table = pd.DataFrame(
-            {"correlation": self._test.correlations, "pvalue": self._test.pvalues},
-            index=pd.Index([f"latent{j}" for j in range(len(self._test.pvalues))], name="direction"),
-        )
-        return EncoderDiagnostics(
-            table, self.invariance_test(), self.path_, self.invariance_penalty_, self.reconstruction_error_
-        )
-
-    def summary(self) -> EncoderSummary:
-        """What was fitted, and the assumptions that it rests on."""
-        check_is_fitted(self)
-        return summarise_encoder(self)
-
-    @property
-    def module_(self) -> Any:
-        """Trained encoder network as a torch module."""
-        return self._network("module_").module
-
-    @property
-    def decoder_(self) -> Any:
-        """Trained decoder network as a torch module."""
-        return self._network("decoder_").decoder
-
-    def attach_modules(self, encoder_module: Any = None, decoder_module: Any = None) -> LinearInvarianceEncoder:
-        """Put modules of your own back after loading: they are code, so a file holds their weights only.
-
-        Parameters
-        ----------
-        encoder_module, decoder_module : torch.nn.Module, optional
-            Of the structure that was fitted.
-        """
-        network = self._network("attach_modules").with_modules(encoder_module, decoder_module)
-        self._model = replace(self._model, network=network)
-        return self
-
-    # ------------------------------------------------------------------ steps
-
-    def _network(self, what: str) -> Any:
-        if self.method == "sieve":
-            raise AttributeError(f'{what} belongs to networks, but method="sieve" has none.')
-        check_is_fitted(self)
-        return self._model.network
-
-    def _features(self, X: Any) -> Any:
-        array = check_features(X, any_shape=len(self._shape) > 1 or not isinstance(self.basis, str))
-        if array.shape[1:] != tuple(self._shape):
-            raise ValueError(
-                f"X has {array.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
-                f"features as input (rows of shape {tuple(self._shape)}, got {array.shape[1:]})."
-            )
-        names = getattr(self, "feature_names_in_", None)
-        if names is not None and hasattr(X, "columns") and list(X.columns) != list(names):
-            raise ValueError(
-                f"The feature names should match those that were passed during fit: expected {list(names)[:5]}, got "
-                f"{list(X.columns)[:5]} in this order."
-            )
-        return array
-
-    def _standard(self, actions: Any) -> Array:
-        values = check_new_actions(actions, self.action_names_, from_frame=True)
-        if self.action_features is not None:
-            values = transformed_actions(self.action_features, values)
-        return self._scale.standardised(values)
-
-    def _report_rows(self, what: str) -> tuple[Array, Array]:
-        kept: tuple[Array, Array] | None = getattr(self, "_report", None)
-        if kept is None:
-            raise MethodNotApplicableError(
-                f"{what}() without rows needs those that fit kept back, which a saved file does not hold: pass X and "
-                "actions."
-            )
-        return kept
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "action_matrix_")
-
-
-def weak_direction(test: CanonicalTest) -> str | None:
-    """What is said of a direction that the actions hardly move, if there is one."""
-    passed = test.passed(_LEVEL)
-    if passed == len(test.pvalues):
-        return None
-    remedy = (
-        f"Lower n_components to {passed}" if passed > 0 else "Stronger actions, other features or more rows are needed"
-    )
-    return (
-        f"direction {len(test.pvalues)} is hardly moved by the actions: canonical correlation "
-        f"{test.correlations[-1]:.3g} on held-out rows (p = {test.pvalues[-1]:.2g}). {remedy}."
-    )
-
-
-def _number_or_auto(value: Any, name: str) -> float | None:
-    """A number of at least 0, or None for "auto"."""
-    if isinstance(value, str) and value == "auto":
-        return None
-    ok = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not ok or not np.isfinite(value) or value < 0:
-        raise ValueError(f'{name} must be "auto" or a number of at least 0; got {value!r}.')
-    return float(value)

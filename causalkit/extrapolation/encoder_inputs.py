@@ -155,14 +155,30 @@ def encoder_rows(
     )
 
 
-def transformed_actions(action_features: Any, actions: Array) -> Array:
-    """t(A), shape (n, k')."""
+def transformed_actions(action_features: Any, actions: Array, width: int | None = None) -> Array:
+    """t(A), shape (n, k'); ``width`` is k' of the fit."""
     found = np.asarray(action_features(actions), dtype=np.float64)
     if found.ndim != 2 or len(found) != len(actions):
         raise ValueError(
             f"action_features returned shape {found.shape}, expected ({len(actions)}, k'): it must keep the rows."
         )
+    if width is not None and found.shape[1] != width:
+        raise ValueError(
+            f"action_features returned {found.shape[1]} columns, expected {width} as in fit: pass the function of the "
+            "fit."
+        )
     return found
+
+
+def matched_columns(features: Any, columns: list[str] | None) -> Any:
+    """Columns of a frame in the order of ``fit``; anything else as it is."""
+    if columns is None or not hasattr(features, "columns"):
+        return features
+    given = {str(name): name for name in features.columns}
+    absent = [name for name in columns if name not in given]
+    if absent:
+        raise ValueError(f"features has no column {absent[:5]}: fit saw {columns[:5]}.")
+    return features[[given[name] for name in columns]]
 
 
 def _folds(n: int, count: int, groups: Groups | None, seed: int) -> NDArray[np.intp]:

@@ -5,12 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from causalkit.extrapolation.invariance import InvarianceTest
+import numpy as np
+from numpy.typing import NDArray
+
+from causalkit.extrapolation.components import CanonicalTest
+from causalkit.extrapolation.encoder_models import action_line
+from causalkit.extrapolation.invariance import InvarianceTest, visible_share_spectrum, wild_bootstrap_pvalue
+from causalkit.extrapolation.penalty import project_off_actions
+from causalkit.extrapolation.sieve_fit import ActionMoments
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ASSUMPTIONS", "EncoderDiagnostics", "EncoderSummary", "summarise_encoder"]
+__all__ = [
+    "ASSUMPTIONS",
+    "EncoderDiagnostics",
+    "EncoderSummary",
+    "diagnose_encoder",
+    "invariance_of_rows",
+    "summarise_encoder",
+    "weak_direction",
+]
+
+Array = NDArray[np.float64]
 
 ASSUMPTIONS = (
     "Exogenous action: A was set independently of everything hidden (randomised, or as good as).",
@@ -91,6 +108,70 @@ class EncoderSummary:
         listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
         table = self.table.to_html(float_format=lambda v: f"{v:.4g}", border=0)
         return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
+
+
+def invariance_of_rows(
+    phi: Array,
+    standard: Array,
+    functions: ActionMoments,
+    *,
+    held_out: bool,
+    n_bootstrap: int = 499,
+    method: str = "wild",
+    seed: int = 0,
+) -> InvarianceTest:
+    """Test of linear invariance on rows, with its visible share.
+
+    Parameters
+    ----------
+    phi : ndarray, shape (n, d)
+        Representation.
+    standard : ndarray, shape (n, k)
+        Standardised actions.
+    functions : ActionMoments
+        Functions of the action.
+    held_out : bool
+        Whether the rows were kept from training.
+    n_bootstrap, method
+        As in :func:`causalkit.extrapolation.wild_bootstrap_pvalue`.
+    seed : int
+        Key of its draws.
+    """
+    projected, _ = project_off_actions(functions.values(standard), standard)
+    _, _, residual = action_line(phi, standard, None)
+    statistic, pvalue = wild_bootstrap_pvalue(
+        residual, projected, n_bootstrap=n_bootstrap, method=method, rng=np.random.default_rng(seed)
+    )
+    visible = visible_share_spectrum(phi, standard, projected)
+    return InvarianceTest(statistic, pvalue, n_bootstrap, method, len(phi), held_out, visible)
+
+
+def diagnose_encoder(encoder: Any) -> EncoderDiagnostics:
+    """Diagnostics of a fitted LinearInvarianceEncoder."""
+    import pandas as pd
+
+    test = encoder._test
+    table = pd.DataFrame(
+        {"correlation": test.correlations, "pvalue": test.pvalues},
+        index=pd.Index([f"latent{j}" for j in range(len(test.pvalues))], name="direction"),
+    )
+    return EncoderDiagnostics(
+        table, encoder.invariance_test(), encoder.path_, encoder.invariance_penalty_, encoder.reconstruction_error_
+    )
+
+
+def weak_direction(test: CanonicalTest) -> str | None:
+    """What is said of a direction that the actions hardly move, if there is one."""
+    passed = test.passed(_LEVEL)
+    if passed == len(test.pvalues):
+        return None
+    remedy = (
+        f"Lower n_components to {passed}" if passed > 0 else "Stronger actions, other features or more rows are needed"
+    )
+    return (
+        f"direction {len(test.pvalues)} is hardly moved by the actions: canonical correlation "
+        f"{test.correlations[-1]:.3g} on held-out rows (p = {test.pvalues[-1]:.2g}). {remedy}."
+    )
 
 
 def summarise_encoder(encoder: Any) -> EncoderSummary:

@@ -3,54 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.metrics import r2_score
 from sklearn.utils import RegressorTags
-from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
-from causalkit.exceptions import (
-    ExtrapolationWarning,
-    MethodNotApplicableError,
-    UnsupportedActionError,
-    WeakInstrumentWarning,
-)
-from causalkit.extrapolation.actions import check_actions, check_new_actions
-from causalkit.extrapolation.baselines import BASELINES, make_baseline
-from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, CurveDiagnostics, CurveSummary, independence_test
-from causalkit.extrapolation.encoder import LinearInvarianceEncoder, weak_direction
-from causalkit.extrapolation.encoder_inputs import check_features, transformed_actions
-from causalkit.extrapolation.encoder_models import action_line
-from causalkit.extrapolation.invariance import InvarianceTest, visible_share_spectrum, wild_bootstrap_pvalue
-from causalkit.extrapolation.penalty import project_off_actions
-from causalkit.extrapolation.rep4ex_fit import (
-    CurveRows,
-    CurveSettings,
-    FittedCurve,
-    encoded,
-    fit_curve,
-    fit_encoder,
-    moments_of,
-    reported_losses,
-    stage_of,
-)
-from causalkit.extrapolation.support import ActionSupport, support_table
-from causalkit.extrapolation.uncertainty import (
-    CurveResult,
-    bootstrap_curve,
-    ensemble_curve,
-    influence_curve,
-    resampled_curves,
-)
-from causalkit.validation import check_choice, check_groups, check_integer, check_sample_weight, check_vector
-
-if TYPE_CHECKING:
-    import pandas as pd
+from causalkit.exceptions import WeakInstrumentWarning
+from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, diagnose, misses
+from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings, calibration_weight, check_curve_rows
+from causalkit.extrapolation.dose_curves import DoseCurves
+from causalkit.extrapolation.encoder import LinearInvarianceEncoder
+from causalkit.extrapolation.encoder_reports import weak_direction
+from causalkit.extrapolation.rep4ex_fit import FittedCurve, fit_curve, reported_losses
+from causalkit.extrapolation.support import ActionSupport
+from causalkit.validation import check_choice, check_integer
 
 __all__ = ["Rep4Ex"]
 
@@ -59,7 +29,7 @@ Array = NDArray[np.float64]
 _LEVEL = 0.01
 
 
-class Rep4Ex(BaseEstimator):
+class Rep4Ex(DoseCurves, BaseEstimator):
     r"""Mean outcome under interventions beyond the data, through features on which actions act linearly.
 
     Actions A move hidden variables linearly, Z = MA + V; features X show Z through an unknown injective map; the
@@ -198,11 +168,11 @@ class Rep4Ex(BaseEstimator):
             check_choice(self.on_unsupported, "on_unsupported", ("warn", "raise"))
             seed = root_seed(self.random_state)
             encoder = LinearInvarianceEncoder(device=self.device) if self.encoder is None else self.encoder
-            rows, names = self._checked(encoder, actions, y, features, sample_weight, groups)
+            rows, names = check_curve_rows(encoder, actions, y, features, sample_weight, groups)
             settings = CurveSettings(
                 encoder,
                 self.outcome_model,
-                self._calibration(),
+                calibration_weight(self.calibration),
                 self.cv,
                 check_integer(self.n_repeats, "n_repeats", low=1),
                 self.device,
@@ -215,48 +185,6 @@ class Rep4Ex(BaseEstimator):
             self._store(rows, settings, fitted, names, framed, labelled, columns)
             self._judge()
         return self
-
-    def _checked(
-        self, encoder: Any, actions: Any, y: Any, features: Any, sample_weight: Any, groups: Any
-    ) -> tuple[CurveRows, list[str]]:
-        if y is None:
-            raise ValueError(
-                "Rep4Ex requires y to be passed, but the target y is None: expected one outcome per action."
-            )
-        raw, names, scale = check_actions(actions)
-        n = len(raw)
-        outcome = check_vector(y, "y", n_rows=n, like="actions")
-        function = getattr(encoder, "action_features", None)
-        moved = raw
-        if function is not None:
-            moved = transformed_actions(function, raw)
-            _, _, scale = check_actions(moved, warn=False)
-        any_shape = not isinstance(encoder, LinearInvarianceEncoder) or (
-            encoder.encoder_module is not None or not isinstance(encoder.basis, str)
-        )
-        values = check_features(features, n, any_shape=any_shape)
-        weight = check_sample_weight(sample_weight, n, like="actions")
-        checked = check_groups(groups, n, like="actions")
-        rows = CurveRows(
-            values,
-            raw,
-            moved,
-            scale.standardised(moved),
-            outcome,
-            None if weight is None else weight / weight.mean(),
-            checked,
-            scale,
-        )
-        return rows, names
-
-    def _calibration(self) -> float | None:
-        value = self.calibration
-        if isinstance(value, str) and value == "auto":
-            return None
-        ok = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not ok or not np.isfinite(value) or value < 0:
-            raise ValueError(f'calibration must be "auto" or a number of at least 0; got {value!r}.')
-        return float(value)
 
     def _store(
         self,
@@ -295,39 +223,13 @@ class Rep4Ex(BaseEstimator):
         ]
         self._rows = (rows, settings, fitted.rows_of)
         self._baselines: dict[str, Any] = {}
-        self.diagnostics_ = self._diagnosed(rows, settings, fitted)
-
-    def _diagnosed(self, rows: CurveRows, settings: CurveSettings, fitted: FittedCurve) -> CurveDiagnostics:
-        import pandas as pd
-
-        losses, curves, shell = reported_losses(rows, fitted, settings)
-        report = fitted.split.report
-        phi = encoded(fitted.held_encoder, rows.features[report])
-        standard = rows.standard[report]
-        projected, _ = project_off_actions(moments_of(rows, settings.seed).values(standard), standard)
-        _, _, residual = action_line(phi, standard, None)
-        rng = np.random.default_rng(settings.seed)
-        statistic, pvalue = wild_bootstrap_pvalue(residual, projected, rng=rng)
-        visible = visible_share_spectrum(phi, standard, projected)
-        test = InvarianceTest(statistic, pvalue, 499, "wild", len(report), True, visible)
-        own = isinstance(fitted.held_encoder, LinearInvarianceEncoder)
-        error = fitted.held_encoder.reconstruction_error_ if own else None
-        calibration = pd.DataFrame([losses | {"limit": CALIBRATION_LIMIT}], index=["inside the support"])
-        return CurveDiagnostics(
-            calibration,
-            curves,
-            shell,
-            fitted.held_encoder.diagnostics().canonical_correlations if own else None,
-            test,
-            independence_test(residual, moments_of(rows, settings.seed).values(standard), seed=settings.seed),
-            None if error is None else 1 - error,
-        )
+        self.diagnostics_ = diagnose(rows, settings, fitted, reported_losses(rows, fitted, settings))
 
     def _judge(self) -> None:
         found = self.diagnostics_
         root = float(found.calibration["root"].iloc[0])
         if root > CALIBRATION_LIMIT:
-            self._warn(self._misses(root))
+            self._warn(misses(root))
         if found.independence < _LEVEL:
             self._warn(
                 f"the residual of the representation depends on the action beyond its mean (p = "
@@ -342,250 +244,6 @@ class Rep4Ex(BaseEstimator):
                 f"the representation of {type(self._encoders[0]).__name__} violates linear invariance (p = "
                 f"{found.invariance.pvalue:.2g}): it was not trained for it. Use LinearInvarianceEncoder."
             )
-
-    def _misses(self, root: float) -> str:
-        return (
-            f"the curve is off by {root:.2g} sd(y) inside the support, where the answer is known from y on actions "
-            f"(limit {CALIBRATION_LIMIT}): it misses the data there, and deserves less trust beyond. See diagnostics()."
-        )
-
-    def _warn(self, message: str, stacklevel: int = 4) -> None:
-        warnings.warn(message, ExtrapolationWarning, stacklevel=stacklevel)
-
-    # ------------------------------------------------------------------ curves
-
-    def predict(self, actions: Any) -> Array:
-        """Mean outcome under do(A = a), shape (m,).
-
-        Parameters
-        ----------
-        actions : array-like or frame, shape (m, k)
-            Actions; columns of a frame are matched by name.
-        """
-        wanted = self._wanted(actions)
-        self._check_support(wanted)
-        return self._curve(wanted)
-
-    def predict_given_features(self, actions: Any, *, features: Any) -> Array:
-        """Mean outcome of units with given features under an action: what y is expected for x, had a been set.
-
-        It is not the regression of y on features, which carries the confounding of the data.
-
-        Parameters
-        ----------
-        actions : array-like, shape (m, k) or (1, k)
-            One action per row of features, or one for all.
-        features : array-like, shape (m, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray, shape (m,)
-        """
-        wanted = self._wanted(actions)
-        values = check_features(self._matched(features), any_shape=True)
-        if len(wanted) not in (1, len(values)):
-            raise ValueError(
-                f"actions has shape {wanted.shape}, features {values.shape}: expected one action per row of features, "
-                "or one for all."
-            )
-        wanted = np.broadcast_to(wanted, (len(values), wanted.shape[1]))
-        total = sum(len(part.phi) for part in self._parts)
-        return np.asarray(
-            sum(
-                len(part.phi) / total * part.given_features(wanted, encoded(encoder, values))
-                for encoder, part in zip(self._encoders, self._parts, strict=True)
-            )
-        )
-
-    def support(self, actions: Any) -> pd.DataFrame:
-        """How many rows carry the answer, per action.
-
-        Parameters
-        ----------
-        actions : array-like, shape (m, k)
-            Actions.
-
-        Returns
-        -------
-        DataFrame
-            ``ess``, ``ess_share``, ``ess_classifier``, ``inside_share``, ``in_action_support`` and ``flag``:
-            "observed", "reachable", "thin" or "unsupported".
-        """
-        wanted = self._wanted(actions)
-        tables = [support_table(support, wanted) for support in self._supports]
-        worst = max(range(len(tables)), key=lambda j: -float(tables[j]["ess_share"].sum()))
-        return tables[worst]
-
-    def inference(
-        self, actions: Any, *, method: str = "influence", n_bootstrap: int = 200, n_encoders: int = 5
-    ) -> CurveResult:
-        """Dose curve with intervals; the label of the result says what they include.
-
-        Parameters
-        ----------
-        actions : array-like, shape (m, k)
-            Actions.
-        method : {"influence", "bootstrap", "ensemble"}, default="influence"
-            "influence" and "bootstrap" take the representation as given; "ensemble" refits the encoder on resampled
-            data. None covers the bias of an encoder that is not affine.
-        n_bootstrap : int, default=200
-            Draws.
-        n_encoders : int, default=5
-            Encoders of an ensemble.
-
-        Returns
-        -------
-        CurveResult
-        """
-        check_choice(method, "method", ("influence", "bootstrap", "ensemble"))
-        wanted = self._wanted(actions)
-        rows, settings, rows_of = self._kept("inference")
-        flags = self.support(actions)
-        self._check_support(wanted, flags)
-        raw = check_new_actions(actions, self.action_names_, self._framed)
-        names = [f"do({', '.join(f'{v:g}' for v in row)})" for row in raw]
-        common = (self._parts, rows_of, rows.y, rows.moved, wanted, rows.groups, names, flags)
-        if method == "influence":
-            return influence_curve(*common)
-        draws = check_integer(n_bootstrap, "n_bootstrap", low=10)
-        if method == "bootstrap":
-            return bootstrap_curve(*common, draws, settings.seed)
-        count = check_integer(n_encoders, "n_encoders", low=2)
-        curves = np.stack([self._refitted(rows, settings, wanted, draws // count + 1, j) for j in range(count)])
-        return ensemble_curve(self._curve(wanted), curves, names, len(rows.y), flags)
-
-    def _refitted(self, rows: CurveRows, settings: CurveSettings, wanted: Array, draws: int, number: int) -> Array:
-        """Curves of resampled second stages on an encoder fitted on a resampled data set."""
-        rng = np.random.default_rng([settings.seed, number])
-        units = np.arange(len(rows.y)) if rows.groups is None else rows.groups.codes
-        chosen = rng.integers(int(units.max()) + 1, size=int(units.max()) + 1)
-        counts = np.bincount(chosen, minlength=int(units.max()) + 1)[units]
-        sample = np.repeat(np.arange(len(rows.y)), counts)
-        encoder = fit_encoder(self._tuned(settings.encoder), rows, sample, settings.seed + 1 + number)
-        phi = encoded(encoder, rows.features[sample])
-        part = stage_of(rows, settings, phi, sample, self.calibration_)
-        return resampled_curves(part, rows.y[sample], rows.moved[sample], wanted, units[sample], draws, rng)
-
-    def _tuned(self, encoder: Any) -> Any:
-        from sklearn.base import clone
-
-        fitted = self._encoders[0]
-        tuned = clone(encoder)
-        if isinstance(fitted, LinearInvarianceEncoder):
-            tuned.set_params(n_components=fitted.n_components_, random_state=None)
-            if fitted.ridge_ is not None:
-                tuned.set_params(ridge=fitted.ridge_)
-            elif fitted.penalty_ is not None:
-                tuned.set_params(penalty=fitted.penalty_)
-        return tuned
-
-    def score(self, actions: Any, y: Any) -> float:
-        """R² of the do-mean for outcomes: low by nature, for comparisons within one data set only."""
-        wanted = self._wanted(actions)
-        return float(r2_score(check_vector(y, "y", n_rows=len(wanted), like="actions"), self._curve(wanted)))
-
-    def baselines(self, actions: Any) -> pd.DataFrame:
-        """Curve of the model beside regressions of y on the actions, which know nothing of features.
-
-        Parameters
-        ----------
-        actions : array-like, shape (m, k)
-            Actions.
-
-        Returns
-        -------
-        DataFrame
-            "Rep4Ex", "linear", "flexible", "network", and "engression" where it is installed.
-        """
-        import pandas as pd
-
-        wanted = self._wanted(actions)
-        raw = check_new_actions(actions, self.action_names_, self._framed)
-        rows, settings, _ = self._kept("baselines")
-        table = {"Rep4Ex": self._curve(wanted)}
-        for name in BASELINES:
-            if name not in self._baselines:
-                model = make_baseline(name, raw.shape[1], settings.seed)
-                self._baselines[name] = None if model is None else model.fit(rows.actions, rows.y)
-            if self._baselines[name] is not None:
-                table[name] = self._baselines[name].predict(raw)
-        return pd.DataFrame(table)
-
-    def diagnostics(self) -> CurveDiagnostics:
-        """Agreement with the data inside the support, losses on the outer shell, tests; ``.ok`` if all is well."""
-        check_is_fitted(self)
-        return self.diagnostics_
-
-    def summary(self) -> CurveSummary:
-        """What was fitted, how it compares, and the assumptions that it rests on."""
-        check_is_fitted(self)
-        found = self.diagnostics_
-        encoder = self._encoders[0]
-        own = isinstance(encoder, LinearInvarianceEncoder)
-        notes = [
-            f"Rep4Ex: {len(self.representation_)} rows, {self.n_features_in_} actions, "
-            f"{self.representation_.shape[1]} latent coordinates by {type(encoder).__name__}"
-            + (f" (method={encoder.method!r})" if own else ""),
-            f"second stage: {type(self._parts[0].outcome_model).__name__}, calibration {self.calibration_:g}; "
-            + ("encoder and second stage on the same rows" if self.cv is None else "cross-fitted"),
-            f"inside the support the curve is off by {float(found.calibration['root'].iloc[0]):.3g} sd(y)",
-            "Below: mean squared error on the outer shell of the actions, of this model and of regressions on actions.",
-        ]
-        return CurveSummary(found.shell, tuple(notes))
-
-    # ------------------------------------------------------------------ steps
-
-    def _wanted(self, actions: Any) -> Array:
-        check_is_fitted(self)
-        values = check_new_actions(actions, self.action_names_, self._framed)
-        return values if self._action_features is None else transformed_actions(self._action_features, values)
-
-    def _curve(self, wanted: Array) -> Array:
-        total = sum(len(part.phi) for part in self._parts)
-        return np.asarray(sum(len(part.phi) / total * part.do_mean(wanted) for part in self._parts))
-
-    def _check_support(self, wanted: Array, table: Any = None) -> None:
-        inside = self._supports[0].observed(wanted)
-        if inside.all():
-            return
-        root = float(self.diagnostics_.calibration["root"].iloc[0])
-        if root > CALIBRATION_LIMIT:
-            self._warn(self._misses(root))
-        beyond = np.flatnonzero(~inside)
-        found = support_table(self._supports[0], wanted[beyond]) if table is None else table.iloc[beyond]
-        poor = np.flatnonzero(found["flag"].isin(["thin", "unsupported"]).to_numpy())
-        if len(poor) == 0:
-            return
-        worst = poor[int(np.argmin(found["ess"].to_numpy()[poor]))]
-        reach = self._supports[0].reach(wanted[beyond[worst]])
-        message = (
-            f"{len(poor)} of {len(wanted)} actions are carried by few rows (rows {beyond[poor][:5].tolist()}; worst: "
-            f"ESS {found['ess'].iloc[worst]:.3g}, inside_share {found['inside_share'].iloc[worst]:.2g}, flag "
-            f"{found['flag'].iloc[worst]!r}). Of the worst one about {reach:.2g} times the action can be reached."
-        )
-        if self.on_unsupported == "raise":
-            raise UnsupportedActionError(f"{message} Ask for weaker actions, or pass on_unsupported='warn'.")
-        self._warn(f"{message} See support().")
-
-    def _matched(self, features: Any) -> Any:
-        """Columns of a frame in the order of ``fit``."""
-        if self._feature_columns is None or not hasattr(features, "columns"):
-            return features
-        given = {str(name): name for name in features.columns}
-        absent = [name for name in self._feature_columns if name not in given]
-        if absent:
-            raise ValueError(f"features has no column {absent[:5]}: fit saw {self._feature_columns[:5]}.")
-        return features[[given[name] for name in self._feature_columns]]
-
-    def _kept(self, what: str) -> tuple[CurveRows, CurveSettings, list[NDArray[np.intp]]]:
-        kept: tuple[CurveRows, CurveSettings, list[NDArray[np.intp]]] | None = getattr(self, "_rows", None)
-        if kept is None:
-            raise MethodNotApplicableError(
-                f"{what}() needs outcomes and features of the fit, which a saved file does not hold: call it before "
-                "saving, or fit again."
-            )
-        return kept
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "diagnostics_")

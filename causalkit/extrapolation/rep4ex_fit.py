@@ -14,17 +14,17 @@ from sklearn.model_selection import GroupKFold, KFold, check_cv
 
 from causalkit._crossfit_tasks import task_seed
 from causalkit.exceptions import WeakInstrumentWarning
-from causalkit.extrapolation.actions import ActionScale
 from causalkit.extrapolation.baselines import make_baseline
 from causalkit.extrapolation.curve_part import CurvePart, fit_curve_part, new_outcome_model
+from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings
 from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.encoder_models import sieve_candidates
+from causalkit.extrapolation.encoder_options import moment_weighting_of
 from causalkit.extrapolation.penalty import draw_frequencies, median_distance
 from causalkit.extrapolation.selection import Choice, SelectionSplit, choose_tuning, selection_split, thinned
 from causalkit.extrapolation.sieve_fit import RIDGES, ActionMoments
-from causalkit.validation import Groups
 
-__all__ = ["CurveRows", "CurveSettings", "FittedCurve", "fit_curve", "reported_losses"]
+__all__ = ["CurveRows", "CurveSettings", "EncoderFits", "FittedCurve", "fit_curve", "reported_losses"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -33,71 +33,6 @@ _CALIBRATIONS = (0.0, 30.0)
 _N_FEATURES = 128
 # Best on pilots with curves known, by the weighting of the moments; others have to be clearly better.
 _REFERENCE_RIDGES = {"orthonormal": 1e-3, "kernel": 1e-4}
-
-
-@dataclass(frozen=True, eq=False)
-class CurveRows:
-    """Checked rows of a fit.
-
-    Attributes
-    ----------
-    features : ndarray, shape (n, ...)
-        X.
-    actions : ndarray, shape (n, k)
-        A, as the user gave them.
-    moved : ndarray, shape (n, k')
-        t(A), which the latent variables are linear in.
-    standard : ndarray, shape (n, k')
-        Standardised.
-    y : ndarray, shape (n,)
-        Outcome.
-    weight : ndarray or None
-        Weights with mean 1.
-    groups : Groups or None
-        Clusters.
-    scale : ActionScale
-        Of t(A).
-    """
-
-    features: Any
-    actions: Array
-    moved: Array
-    standard: Array
-    y: Array
-    weight: Array | None
-    groups: Groups | None
-    scale: ActionScale
-
-    def weights(self, rows: Rows) -> Array | None:
-        """Weights of some rows."""
-        return None if self.weight is None else self.weight[rows]
-
-
-@dataclass(frozen=True, eq=False)
-class CurveSettings:
-    """What a fit uses.
-
-    Attributes
-    ----------
-    encoder, outcome_model : estimator
-        Unfitted; the outcome model may be None.
-    calibration : float or None
-        λ_c; None chooses.
-    cv, n_repeats : object
-        Parts of a cross-fit.
-    device : str
-        Where networks train.
-    seed : int
-        Key of all draws.
-    """
-
-    encoder: Any
-    outcome_model: Any
-    calibration: float | None
-    cv: Any
-    n_repeats: int
-    device: Any
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +55,8 @@ class FittedCurve:
         Its encoder.
     split : SelectionSplit
         Rows of the report and of the choice.
+    fits : EncoderFits
+        Encoders by the rows that they were fitted on.
     """
 
     encoders: list[Any]
@@ -129,6 +66,7 @@ class FittedCurve:
     held: CurvePart
     held_encoder: Any
     split: SelectionSplit
+    fits: EncoderFits
 
 
 def tunable(encoder: Any) -> bool:
@@ -139,10 +77,6 @@ def tunable(encoder: Any) -> bool:
         and isinstance(encoder.ridge, str)
         and encoder.ridge == "auto"
     )
-
-
-def _weighting(encoder: LinearInvarianceEncoder) -> str:
-    return "orthonormal" if encoder.moment_weighting == "auto" else str(encoder.moment_weighting)
 
 
 def fit_encoder(encoder: Any, rows: CurveRows, part: Rows, seed: int) -> Any:
@@ -159,6 +93,28 @@ def fit_encoder(encoder: Any, rows: CurveRows, part: Rows, seed: int) -> Any:
                 rows.features[part], actions=rows.actions[part], sample_weight=rows.weights(part), groups=groups
             )
     return model.fit(rows.features[part])
+
+
+class EncoderFits:
+    """Encoders of one fit, each of them fitted once for the same rows and the same ridge.
+
+    The rows of the core are asked for twice, to choose and to report, and splitters that do not shuffle repeat their
+    parts; seeds do not depend on who asks (test_no_encoder_is_trained_twice_on_the_same_rows).
+    """
+
+    def __init__(self, rows: CurveRows, settings: CurveSettings) -> None:
+        self.rows, self.settings = rows, settings
+        self._fitted: dict[tuple[float | None, bytes], Any] = {}
+
+    def __call__(self, part: Rows, ridge: float | None = None) -> Any:
+        """Encoder fitted on some rows, with a ridge that takes the place of "auto"."""
+        key = (ridge, np.ascontiguousarray(part).tobytes())
+        if key not in self._fitted:
+            encoder = self.settings.encoder
+            if ridge is not None:
+                encoder = clone(encoder).set_params(ridge=ridge)
+            self._fitted[key] = fit_encoder(encoder, self.rows, part, self.settings.seed)
+        return self._fitted[key]
 
 
 def encoded(encoder: Any, features: Any) -> Array:
@@ -178,24 +134,25 @@ def fit_curve(rows: CurveRows, settings: CurveSettings) -> FittedCurve:
     seed = settings.seed
     groups = None if rows.groups is None else rows.groups.codes
     split = selection_split(rows.moved, groups, seed)
-    encoder, calibration, choice = settings.encoder, settings.calibration, None
-    if tunable(encoder) or calibration is None:
+    fits = EncoderFits(rows, settings)
+    open_ridge = tunable(settings.encoder)
+    calibration, choice, ridge = settings.calibration, None, None
+    if open_ridge or calibration is None:
         weights = _CALIBRATIONS if calibration is None and settings.outcome_model is None else (calibration or 0.0,)
-        reference = _REFERENCE_RIDGES[_weighting(encoder)] if tunable(encoder) else float("nan")
-        choice = choose_tuning(_candidates(rows, settings, weights), rows.moved, rows.y, split, seed, reference)
+        reference = _REFERENCE_RIDGES[moment_weighting_of(settings.encoder)] if open_ridge else float("nan")
+        choice = choose_tuning(_candidates(fits, weights), rows.moved, rows.y, split, seed, reference)
         calibration = choice.calibration
-        if tunable(encoder):
-            encoder = clone(encoder).set_params(ridge=choice.tuning)
+        ridge = choice.tuning if open_ridge else None
     calibration = calibration or 0.0
     choosing = split.choosing
-    held_encoder = fit_encoder(encoder, rows, choosing, seed)
+    held_encoder = fits(choosing, ridge)
     held = _second_stage(rows, settings, held_encoder, choosing, calibration)
     encoders, parts, rows_of = [], [], []
     for train, used in _parts(settings.cv, settings.n_repeats, rows, seed):
-        encoders.append(fit_encoder(encoder, rows, train, seed))
+        encoders.append(fits(train, ridge))
         parts.append(_second_stage(rows, settings, encoders[-1], used, calibration))
         rows_of.append(used)
-    return FittedCurve(encoders, parts, rows_of, choice, held, held_encoder, split)
+    return FittedCurve(encoders, parts, rows_of, choice, held, held_encoder, split, fits)
 
 
 def _parts(cv: Any, n_repeats: int, rows: CurveRows, seed: int) -> list[tuple[Rows, Rows]]:
@@ -240,8 +197,9 @@ def stage_of(rows: CurveRows, settings: CurveSettings, phi: Array, part: Rows, c
     )
 
 
-def _candidates(rows: CurveRows, settings: CurveSettings, calibrations: tuple[float, ...]) -> Any:
+def _candidates(encoders: EncoderFits, calibrations: tuple[float, ...]) -> Any:
     """Rows → fitted candidates: ridges of a sieve from one pass, or one encoder, times calibration weights."""
+    rows, settings = encoders.rows, encoders.settings
     encoder = settings.encoder
 
     def fits(part: Rows) -> list[tuple[float, float, CurvePart]]:
@@ -255,13 +213,12 @@ def _candidates(rows: CurveRows, settings: CurveSettings, calibrations: tuple[fl
                 basis=encoder.basis,
                 n_basis=encoder.n_basis,
                 ridges=RIDGES,
-                weighting=_weighting(encoder),
+                weighting=moment_weighting_of(encoder),
                 seed=settings.seed,
             )
             coded = [(ridge, model.encode(rows.features[part])) for ridge, model in zip(RIDGES, models, strict=True)]
         else:
-            fitted = fit_encoder(encoder, rows, part, settings.seed)
-            coded = [(float("nan"), encoded(fitted, rows.features[part]))]
+            coded = [(float("nan"), encoded(encoders(part), rows.features[part]))]
         return [
             (tuning, weight, stage_of(rows, settings, phi, part, weight))
             for tuning, phi in coded
@@ -316,11 +273,7 @@ def _maybe(name: str, rows: CurveRows, seed: int) -> Any:
 
 def _shell_of_model(rows: CurveRows, fitted: FittedCurve, settings: CurveSettings) -> float:
     split = fitted.split
-    encoder = fitted.held_encoder
-    chosen = clone(settings.encoder)
-    if tunable(settings.encoder):
-        chosen.set_params(ridge=encoder.ridge_)
-    core = fit_encoder(chosen, rows, split.core, settings.seed)
+    core = fitted.fits(split.core, fitted.held_encoder.ridge_ if tunable(settings.encoder) else None)
     calibration = (settings.calibration or 0.0) if fitted.choice is None else fitted.choice.calibration
     part = _second_stage(rows, settings, core, split.core, calibration)
     error = rows.y[split.shell] - thinned(part, settings.seed).do_mean(rows.moved[split.shell])

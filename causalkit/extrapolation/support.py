@@ -13,7 +13,7 @@ from scipy import special
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ActionSupport", "effective_sample_size", "support_table"]
+__all__ = ["ActionSupport", "effective_sample_size", "poor_support", "support_table"]
 
 Array = NDArray[np.float64]
 
@@ -327,4 +327,30 @@ def support_table(support: ActionSupport, wanted: Array) -> pd.DataFrame:
             "in_action_support": observed,
             "flag": flag,
         }
+    )
+
+
+def poor_support(support: ActionSupport, wanted: Array, beyond: NDArray[np.intp], table: pd.DataFrame) -> str | None:
+    """What is said of actions that few rows carry, if there are any.
+
+    Parameters
+    ----------
+    support : ActionSupport
+        Training rows.
+    wanted : ndarray, shape (m, k)
+        Actions that were asked for.
+    beyond : ndarray of int
+        Which of them are outside the support.
+    table : DataFrame
+        :func:`support_table` of these.
+    """
+    poor = np.flatnonzero(table["flag"].isin(["thin", "unsupported"]).to_numpy())
+    if len(poor) == 0:
+        return None
+    worst = poor[int(np.argmin(table["ess"].to_numpy()[poor]))]
+    reach = support.reach(wanted[beyond[worst]])
+    return (
+        f"{len(poor)} of {len(wanted)} actions are carried by few rows (rows {beyond[poor][:5].tolist()}; worst: "
+        f"ESS {table['ess'].iloc[worst]:.3g}, inside_share {table['inside_share'].iloc[worst]:.2g}, flag "
+        f"{table['flag'].iloc[worst]!r}). Of the worst one about {reach:.2g} times the action can be reached."
     )

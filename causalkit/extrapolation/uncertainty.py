@@ -11,7 +11,10 @@ from sklearn.base import clone
 
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.extrapolation.curve_part import CurvePart, fit_curve_part
+from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings
 from causalkit.extrapolation.do_curve import do_mean_influence
+from causalkit.extrapolation.encoder import LinearInvarianceEncoder
+from causalkit.extrapolation.rep4ex_fit import encoded, fit_encoder, stage_of
 from causalkit.extrapolation.second_stage import SplineControlFunction
 from causalkit.inference import InferenceResult
 from causalkit.validation import Groups
@@ -19,7 +22,7 @@ from causalkit.validation import Groups
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CurveResult", "EnsembleCurve", "bootstrap_curve", "influence_curve"]
+__all__ = ["CurveResult", "EnsembleCurve", "bootstrap_curve", "influence_curve", "refitted_curves"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -204,3 +207,45 @@ def ensemble_curve(estimate: Array, curves: Array, names: list[str], n_obs: int,
         curves=curves,
         parts=parts,
     )
+
+
+def refitted_curves(
+    rows: CurveRows, settings: CurveSettings, fitted: Any, calibration: float, wanted: Array, draws: int, number: int
+) -> Array:
+    """Curves of resampled second stages on an encoder fitted on a resampled data set, shape (draws, m).
+
+    Parameters
+    ----------
+    rows, settings : CurveRows, CurveSettings
+        Of the fit.
+    fitted : estimator
+        Its encoder, whose tuning and dimension are kept.
+    calibration : float
+        Weight of the calibration term.
+    wanted : ndarray, shape (m, k')
+        Actions.
+    draws : int
+        Second stages.
+    number : int
+        Which of the encoders.
+    """
+    rng = np.random.default_rng([settings.seed, number])
+    units = np.arange(len(rows.y)) if rows.groups is None else rows.groups.codes
+    chosen = rng.integers(int(units.max()) + 1, size=int(units.max()) + 1)
+    counts = np.bincount(chosen, minlength=int(units.max()) + 1)[units]
+    sample = np.repeat(np.arange(len(rows.y)), counts)
+    encoder = fit_encoder(_tuned(settings.encoder, fitted), rows, sample, settings.seed + 1 + number)
+    phi = encoded(encoder, rows.features[sample])
+    part = stage_of(rows, settings, phi, sample, calibration)
+    return resampled_curves(part, rows.y[sample], rows.moved[sample], wanted, units[sample], draws, rng)
+
+
+def _tuned(encoder: Any, fitted: Any) -> Any:
+    tuned = clone(encoder)
+    if isinstance(fitted, LinearInvarianceEncoder):
+        tuned.set_params(n_components=fitted.n_components_, random_state=None)
+        if fitted.ridge_ is not None:
+            tuned.set_params(ridge=fitted.ridge_)
+        elif fitted.penalty_ is not None:
+            tuned.set_params(penalty=fitted.penalty_)
+    return tuned

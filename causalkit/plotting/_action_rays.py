@@ -113,7 +113,7 @@ def _point(values: Any, name: str, k: int) -> Array:
 
 def _observed(estimator: Any, along: Array, start: Array) -> Array:
     """Positions of the actions of the fit; a model from a file has none."""
-    kept = getattr(estimator, "_rows", None)
-    if kept is None:
+    observed = getattr(estimator, "observed_actions_", None)
+    if observed is None:
         return np.empty(0)
-    return np.asarray((kept[0].actions - start) @ along / (along @ along))
+    return np.asarray((observed - start) @ along / (along @ along))

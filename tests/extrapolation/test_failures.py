@@ -17,7 +17,6 @@ from causalkit.exceptions import (
     IdentificationError,
     MethodNotApplicableError,
     MissingDependencyError,
-    PersistenceError,
     UnsupportedActionError,
     WeakInstrumentWarning,
 )
@@ -232,12 +231,18 @@ def test_parameters_of_the_curve(options: dict, message: str) -> None:
         curve(**options).fit(ACTIONS, Y, features=LATENT)
 
 
-def test_action_features_that_change_the_rows_or_cannot_be_saved(tmp_path) -> None:
+def test_action_features_that_change_the_rows_or_are_not_functions(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"action_features returned shape \(200, 2\), expected \(400, k'\)"):
         encoder(action_features=lambda a: a[::2]).fit(FEATURES, actions=ACTIONS)
-    fitted = encoder(action_features=lambda a: 2 * a).fit(FEATURES, actions=ACTIONS)
-    with pytest.raises(PersistenceError, match=r"action_features.*None before saving"):
-        save(fitted, tmp_path / "encoder")
+    save(encoder().fit(FEATURES, actions=ACTIONS), tmp_path / "plain")
+    with pytest.raises(ValueError, match="action_features was None in fit"):
+        LinearInvarianceEncoder.load(tmp_path / "plain", action_features=np.sin)
+    with pytest.raises(ValueError, match=r"path must be a file of a Rep4Ex; .* holds a LinearInvarianceEncoder"):
+        Rep4Ex.load(tmp_path / "plain")
+    with pytest.raises(AttributeError, match="attach_modules belongs to networks"):
+        LinearInvarianceEncoder.load(tmp_path / "plain", encoder_module="a module")
+    with pytest.raises(ValueError, match="action_features must be callable; got str"):
+        LinearInvarianceEncoder.load(tmp_path / "plain").attach_action_features("sin")
 
 
 # ---------------------------------------------------------------------- curves
@@ -302,6 +307,15 @@ def test_questions_of_the_wrong_shape(line: Rep4Ex) -> None:
         line.predict_given_features([[0.1]], features=np.zeros((3, 2)))
     with pytest.raises(ValueError, match="method must be one of 'influence', 'bootstrap', 'ensemble'"):
         line.inference([[0.1]], method="exact")
+
+
+def test_baselines_that_are_not_known_or_not_installed(line: Rep4Ex, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = r"names must be among 'linear', 'flexible', 'network', 'engression'; got \['forest'\]"
+    with pytest.raises(ValueError, match=known):
+        line.baselines([[0.1]], names=["linear", "forest"])
+    monkeypatch.setitem(sys.modules, "engression", None)
+    with pytest.raises(MissingDependencyError, match="baseline 'engression' needs engression, which is not installed"):
+        line.baselines([[0.1]], names=["engression"])
 
 
 def test_methods_that_need_more() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from causalkit import load, save
 from causalkit.datasets import make_intervention_curve
 from causalkit.exceptions import ExtrapolationWarning, MethodNotApplicableError
-from causalkit.extrapolation import LinearInvarianceEncoder, Rep4Ex, SplineControlFunction, rep4ex, rep4ex_fit
+from causalkit.extrapolation import LinearInvarianceEncoder, Rep4Ex, SplineControlFunction, rep4ex_fit
 from causalkit.extrapolation.selection import clearly_better
 
 pytestmark = [
@@ -28,6 +29,7 @@ pytestmark = [
 SAMPLE = make_intervention_curve(1200, strength=1.5, random_state=3)
 GRID = np.array([[-1.25], [0.0], [0.5], [1.25]])
 GROUPS = np.arange(1200) // 4
+UNSHUFFLED = KFold(2)
 
 
 def oracle(**options) -> Rep4Ex:
@@ -239,7 +241,7 @@ def test_null_outcome_gives_a_flat_curve() -> None:
 # ---------------------------------------------------------------------- what fit says
 
 
-def test_diagnostics_summary_and_baselines(learnt: Rep4Ex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_diagnostics_summary_and_baselines(learnt: Rep4Ex) -> None:
     found = learnt.diagnostics()
     assert found is learnt.diagnostics_
     assert isinstance(found.ok, bool)
@@ -249,8 +251,8 @@ def test_diagnostics_summary_and_baselines(learnt: Rep4Ex, monkeypatch: pytest.M
     text = repr(learnt.summary())
     assert "Linear action" in text
     assert "Rep4Ex: 1200 rows, 1 actions" in text
-    monkeypatch.setattr(rep4ex, "BASELINES", ("linear", "flexible"))
-    table = learnt.baselines(GRID)
+    table = learnt.baselines(GRID, names=("flexible", "linear"))
+    assert list(table) == ["Rep4Ex", "flexible", "linear"]  # in the order asked for
     assert_array_equal(table["Rep4Ex"], learnt.predict(GRID))
     slope, level = np.polyfit(SAMPLE.actions[:, 0], SAMPLE.y, 1)
     assert_allclose(table["linear"], level + slope * GRID[:, 0], rtol=1e-9)
@@ -377,3 +379,86 @@ def test_second_stage_of_the_user_is_used() -> None:
     model = fit(oracle(outcome_model=SplineControlFunction(n_knots=4, smoothing=1e-2)), rows=np.arange(400))
     assert model.outcome_model_.smoothing_ == (1e-2, 1e-2)
     assert model.outcome_model_.fit_.structural.knots.shape == (1, 4)
+
+
+def bent_doses(a: np.ndarray) -> np.ndarray:
+    return np.hstack([a, np.sin(2 * a)])
+
+
+def test_functions_of_the_actions_are_put_back_after_loading(tmp_path) -> None:
+    encoder = LinearInvarianceEncoder(n_components=1, n_basis=20, ridge=1e-2, action_features=lambda a: a + a**3)
+    model = fit(Rep4Ex(encoder=encoder, calibration=0.0, random_state=0), SAMPLE.features, rows=np.arange(500))
+    save(model, tmp_path / "curve")
+    bare = load(tmp_path / "curve")
+    message = "action_features is missing: functions and modules are code.*attach_action_features"
+    for ask in (bare.predict, bare.support, lambda a: bare.encoder_.invariance_test(SAMPLE.features, actions=a)):
+        with pytest.raises(MethodNotApplicableError, match=message):
+            ask(SAMPLE.actions)
+    with pytest.raises(MethodNotApplicableError, match=message):  # a fit again would need it, too
+        fit(bare, SAMPLE.features, rows=np.arange(500))
+    again = Rep4Ex.load(tmp_path / "curve", action_features=encoder.action_features)
+    assert_array_equal(again.predict(GRID), model.predict(GRID))
+    pd.testing.assert_frame_equal(again.support(GRID), model.support(GRID))
+    asked = [
+        m.encoder_.invariance_test(SAMPLE.features, actions=SAMPLE.actions, n_bootstrap=39) for m in (model, again)
+    ]
+    assert asked[0].pvalue == asked[1].pvalue
+    assert again.encoder.action_features is again.encoder_.action_features is encoder.action_features
+    assert_array_equal(bare.attach_action_features(encoder.action_features).predict(GRID), model.predict(GRID))
+    with pytest.raises(ValueError, match="action_features returned 2 columns, expected 1 as in fit"):
+        bare.attach_action_features(bent_doses).predict(GRID)
+    save(again, tmp_path / "again")
+    assert_array_equal(
+        Rep4Ex.load(tmp_path / "again", action_features=encoder.action_features).predict(GRID), model.predict(GRID)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_modules_are_put_back_after_loading(tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    options = {"max_steps": 20, "penalty": 0.0, "batch_size": 100, "device": "cpu", "n_components": 1}
+    encoder = LinearInvarianceEncoder(method="autoencoder", encoder_module=torch.nn.Linear(10, 1), **options)
+    model = fit(Rep4Ex(encoder=encoder, calibration=0.0, random_state=0), SAMPLE.features, rows=np.arange(300))
+    save(model, tmp_path / "curve")
+    bare = load(tmp_path / "curve")
+    assert_array_equal(bare.predict(GRID), model.predict(GRID))  # needs no network
+    with pytest.raises(ValueError, match="encoder_module is missing"):
+        bare.predict_given_features(GRID, features=SAMPLE.features[:4])
+    again = Rep4Ex.load(tmp_path / "curve", encoder_module=torch.nn.Linear(10, 1))
+    asked = [m.predict_given_features(GRID, features=SAMPLE.features[:4]) for m in (model, again)]
+    assert_array_equal(*asked)
+
+
+# ---------------------------------------------------------------------- how often encoders are fitted
+
+
+class Counted(FunctionTransformer):
+    """An identity that writes down the rows of its fits."""
+
+    seen: ClassVar[list[bytes]] = []
+
+    def fit(self, X, y=None):
+        self.seen.append(X.tobytes())
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "fits"), [({}, 4), ({"calibration": 0.0}, 3), ({"cv": UNSHUFFLED, "n_repeats": 2}, 5)]
+)
+def test_no_encoder_is_trained_twice_on_the_same_rows(options: dict, fits: int) -> None:
+    """Choosing takes two fits (not with a given calibration), the report one, the curve one per part."""
+    Counted.seen.clear()
+    model = fit(Rep4Ex(**{"encoder": Counted(), "random_state": 0, **options}), rows=np.arange(400))
+    assert len(Counted.seen) == len(set(Counted.seen)) == fits
+    if "cv" in options:  # the second repetition has the parts of the first
+        assert len(model.encoder_) == 4
+        assert model.encoder_[0] is model.encoder_[2]
+
+
+def test_actions_of_the_fit_are_shown_but_not_lent_or_saved(known: Rep4Ex, tmp_path) -> None:
+    shown = known.observed_actions_
+    assert_array_equal(shown, SAMPLE.actions)
+    shown[:] = 0.0
+    assert_array_equal(known.observed_actions_, SAMPLE.actions)
+    save(known, tmp_path / "curve")
+    assert not hasattr(load(tmp_path / "curve"), "observed_actions_")

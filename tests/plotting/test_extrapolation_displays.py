@@ -33,7 +33,7 @@ class TwoActions:
 
     def __init__(self):
         self.representation_ = np.zeros((10_000, 2))
-        self._rows = (SimpleNamespace(actions=np.array([[0.0, 0.0], [1.0, 1.0], [1.0, -1.0]])),)
+        self.observed_actions_ = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
 
     def support(self, actions):
         ess = 10.0 ** (4 - (actions**2).sum(axis=1))
@@ -133,7 +133,7 @@ def test_shade_darkens_with_the_flag_and_changes_half_way():
 
 def test_curve_without_band_baselines_or_actions():
     model = TwoActions()
-    del model._rows
+    del model.observed_actions_
     display = DoseCurveDisplay.from_estimator(model, [0, 1], direction=[1, 0], band=None, baselines=False)
     assert display.lower is None and display.baselines is None and len(display.observed) == 0
     assert_allclose(display.estimate, [1, 2])
