@@ -19,15 +19,21 @@ FAMILIES = ("debiasing", "composition", "augmentation", "rewards", "graph", "ext
 _PAGES = Path(__file__).resolve().parent.parent / "docs" / "validation"
 
 
+# Command: what it is for, and whether it has a module per family.
+_COMMANDS = {
+    "validation": ("every acceptance number of a family beside its bar", True),
+    "peers": ("time and memory against other packages, in one process", True),
+    "scale": ("how time and memory grow with the rows", False),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Acceptance tables and peers.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Acceptance tables, peers and growth.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (
-        ("validation", "every acceptance number of a family beside its bar"),
-        ("peers", "time and memory against other packages, in one process"),
-    ):
+    for name, (words, by_family) in _COMMANDS.items():
         command = commands.add_parser(name, help=words, description=words)
-        command.add_argument("family", nargs="?", choices=FAMILIES, help="one family (default: all)")
+        if by_family:
+            command.add_argument("family", nargs="?", choices=FAMILIES, help="one family (default: all)")
         command.add_argument("--full", action="store_true", help="all repetitions; writes docs/validation/")
         command.add_argument("--sections", help="letters of the sections to run, such as AD (default: all)")
         command.add_argument("--n-jobs", type=int, default=2, help="processes of the simulations (default: 2)")
@@ -35,13 +41,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _modules(options: argparse.Namespace) -> list[str]:
+    if not _COMMANDS[options.command][1]:
+        return [f"benchmarks.{options.command}"]
+    return [f"benchmarks.{options.command}.{family}" for family in ((options.family,) if options.family else FAMILIES)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the status is 1 if any number falls short, else 0."""
     options = _parser().parse_args(arguments)
     tier = Tier(full=options.full, n_jobs=options.n_jobs)
     status = 0
-    for family in (options.family,) if options.family else FAMILIES:
-        module = import_module(f"benchmarks.{options.command}.{family}")
+    for name in _modules(options):
+        module = import_module(name)
         sections = [letter for letter in module.TITLES if not options.sections or letter in options.sections.upper()]
         print(f"{module.HEADING} ({'full' if options.full else 'short'} tier)\n")
         started = time.perf_counter()

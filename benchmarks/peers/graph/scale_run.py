@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["main"]
+__all__ = ["main", "peak_memory"]
 
 _LINKS = 5
 
@@ -26,7 +26,8 @@ def _sample(n: int) -> Any:
     return make_graph_heterogeneity(n, graph=barabasi_albert(n, _LINKS, rng), random_state=rng)
 
 
-def _peak() -> int:
+def peak_memory() -> int:
+    """Largest resident set of this process in bytes."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     sample = _sample(n)
     found = _ours(sample, device) if which == "ours" else _econml(sample)
-    print(json.dumps({**found, "peak": _peak()}))
+    print(json.dumps({**found, "peak": peak_memory()}))
     return 0
 
 
