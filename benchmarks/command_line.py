@@ -66,6 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _failures(options: argparse.Namespace, tier: Tier) -> int:
+    """The failure book: one page for all families."""
+    from benchmarks.failures import book
+
+    sections = [letter for letter in book.TITLES if not options.sections or letter in options.sections.upper()]
+    print(f"{book.HEADING} ({'full' if options.full else 'short'} tier)\n")
+    started = time.perf_counter()
+    rows = print_rows(book.rows(tier, sections, options.family))
+    minutes = (time.perf_counter() - started) / 60
+    print(f"\n{summary_line(rows)} {minutes:.1f} minutes.")
+    if options.full and options.family is None:
+        _write(options.output / book.PAGE, book, rows, sections, minutes)
+    return int(any(row.failed for row in rows))
+
+
 def _write(path: Path, module: object, rows: list[Row], sections: list[str], minutes: float) -> None:
     facts = describe(getattr(module, "PACKAGES", ()))
     facts["Seeds"] = getattr(module, "SEEDS", "none")

@@ -343,7 +343,7 @@ def _check_outcome(y: Any) -> None:
 
 
 def check_column_names(table: Any, name: str) -> None:
-    """Refuse a frame of which two columns have the same name: a column could not be told from the other.
+    """Refuse a frame of which two columns have the same name, or only some have a name.
 
     Parameters
     ----------
@@ -355,6 +355,12 @@ def check_column_names(table: Any, name: str) -> None:
     columns = getattr(table, "columns", None)
     if columns is None or not hasattr(columns, "duplicated"):
         return
+    words = [isinstance(column, str) for column in columns]
+    if any(words) and not all(words):
+        raise TypeError(
+            f"{name} has column names that are strings and others that are not: Feature names are only supported if "
+            f"all input features have string names. Use {name}.columns = {name}.columns.astype(str)."
+        )
     twice = columns[columns.duplicated()]
     if len(twice):
         raise ValueError(f"{name} has several columns of the same name, {list(twice[:5])}: rename them.")

@@ -14,7 +14,7 @@ from benchmarks.failures.hostile import OTHER, ROWS, SAME, as_labelled
 from benchmarks.failures.targets import Target
 from benchmarks.failures.verdict import Outcome, answer_problem, judge
 
-__all__ = ["Attempt", "attempts_of", "drawn_attempts", "run_attempt"]
+__all__ = ["Attempt", "answers", "attempts_of", "drawn_attempts", "fitted_of", "run_attempt"]
 
 _CHANGES = SAME | OTHER
 
@@ -83,6 +83,16 @@ def _reference(name: str, target: _ByIdentity) -> Any:
     """Answers on untouched input: for new rows, and for the rows of the fit where the method takes them."""
     fitted = _fitted(name, target)
     return _numbers(_ask(fitted, target.value, target.value.new))
+
+
+def fitted_of(target: Target) -> Any:
+    """The estimator fitted on its own data."""
+    return _fitted(target.name, _ByIdentity(target))
+
+
+def answers(fitted: Any, target: Target) -> Any:
+    """Its answers for new rows, as an array."""
+    return _numbers(_ask(fitted, target, target.new))
 
 
 def _numbers(answer: Any) -> Any:

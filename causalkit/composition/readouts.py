@@ -17,7 +17,7 @@ from causalkit.composition.network import FittedNetwork
 from causalkit.exceptions import DegreesOfFreedomError, InferenceUnavailableError
 from causalkit.inference import InferenceResult
 from causalkit.inference.result import check_confidence_level
-from causalkit.validation import check_choice, check_composition, check_integer
+from causalkit.validation import check_choice, check_column_names, check_composition, check_integer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -330,6 +330,7 @@ class NetworkReadoutMixin:
         check_is_fitted(self)
         network = self._network
         values, _ = check_composition(X, zeros="allow" if hasattr(self, "zero_replacement_") else "refuse")
+        check_column_names(X, "X")
         validate_data(self, X, reset=False, skip_check_array=True)
         if hasattr(self, "zero_replacement_"):
             values, _ = check_composition(np.asarray(self.zero_replacement_.transform(X)))

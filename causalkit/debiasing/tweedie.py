@@ -315,7 +315,8 @@ class TweedieCorrection(CorrectionMixin, BaseEstimator):
         knots = spline_knots(z, n_knots, weight)
         if np.any(np.diff(knots) <= 0):
             raise CalibrationError(
-                f"too many knots for the distinct values: {n_knots} knots coincide. Use fewer knots."
+                f"too many knots for the distinct values of predictions: {n_knots} knots coincide. Use fewer knots, or "
+                "weights that are less uneven."
             )
         basis = NaturalSplineBasis(knots)
         a, b, variance = berkson.intercept, berkson.slope, berkson.variance
