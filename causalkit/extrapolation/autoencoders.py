@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from causalkit.extrapolation.autoencoder_data import TrainingData
 from causalkit.extrapolation.autoencoder_networks import block_rows, check_module, leaky_perceptron
+from causalkit.extrapolation.autoencoder_stopping import StoppingRule
 from causalkit.extrapolation.autoencoder_training import PlainObjective, TrainingPlan, run_steps
 from causalkit.extrapolation.fitted_autoencoder import FittedAutoencoder
 from causalkit.nn import arrays_of_module, import_torch, resolve_device, torch_generator
@@ -66,6 +67,10 @@ class AutoencoderPlan:
         Key of all draws.
     verbose : int
         1 shows a progress line.
+    early_stopping : bool
+        Whether to stop by rows that are not trained on, and to keep the best weights.
+    validation_fraction, patience : float, int
+        See :class:`causalkit.extrapolation.autoencoder_stopping.StoppingRule`.
     """
 
     method: str = "autoencoder"
@@ -81,6 +86,18 @@ class AutoencoderPlan:
     device: Any = "auto"
     seed: int = 0
     verbose: int = 0
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    patience: int = 10
+
+    @property
+    def stopping(self) -> StoppingRule | None:
+        """When to stop early, or None."""
+        return StoppingRule.checked(
+            early_stopping=self.early_stopping,
+            validation_fraction=self.validation_fraction,
+            patience=self.patience,
+        )
 
     def checked(self) -> AutoencoderPlan:
         """The plan with plain numbers; refuses values that make no sense."""
@@ -98,12 +115,14 @@ class AutoencoderPlan:
         )
 
 
-def needs_two_batches(penalty: float, batch_size: int) -> bool:
+def needs_two_batches(penalty: float, batch_size: int, n_moments: int = 1) -> bool:
     """Whether the V-statistic of a batch would penalise the residual's variance too much.
 
-    Its bias is λ/B times the variance of the residual: it is used for λ/B ≤ .2 and B ≥ 500 only.
+    Its bias is λ E‖u(A)‖²/B times the variance of the residual, u being the functions of the action. Those of the
+    kernel have E‖u‖² below 1, q orthonormal ones have q. It is used up to a bias of .2 and from B = 500 on.
     """
-    return penalty > 0 and (batch_size < _SMALLEST_BATCH or penalty / batch_size > _LARGEST_RATIO)
+    biased = penalty * n_moments / batch_size > _LARGEST_RATIO
+    return penalty > 0 and (batch_size < _SMALLEST_BATCH or biased)
 
 
 def fit_autoencoder(
@@ -116,6 +135,7 @@ def fit_autoencoder(
     sample_weight: Array | None = None,
     initial: Array | None = None,
     moments: Array | None = None,
+    groups: NDArray[np.intp] | None = None,
 ) -> FittedAutoencoder:
     r"""Fit an autoencoder with the invariance penalty.
 
@@ -145,6 +165,8 @@ def fit_autoencoder(
         Combinations of the columns of F⊥ that take their place, such as those of
         :func:`causalkit.extrapolation.penalty.orthonormal_moments`; they weigh moments of higher order, and the bias of
         one batch, more.
+    groups : ndarray of int, shape (n,), optional
+        Clusters that early stopping does not divide.
 
     Returns
     -------
@@ -177,15 +199,18 @@ def fit_autoencoder(
     >>> fitted.encode(X).shape, fitted.decode(fitted.encode(X)).shape, fitted.unbiased
     ((600, 1), (600, 3), False)
     """
-    plan = plan.checked()
+    plan, stopping = plan.checked(), plan.stopping
     import_torch()
     device = resolve_device(plan.device)
     _check_shapes(X, plan)
     centre, scale = feature_scaling(X, sample_weight)
     data = TrainingData(X, centre, scale, actions, frequencies, projection, sample_weight, initial, device, moments)
     objective = _objective(plan, data)
+    if stopping is not None:
+        data.hold_out(*stopping.split(data.rows, groups, plan.seed))
     n_rows = len(data.rows)
-    unbiased = needs_two_batches(plan.penalty, min(plan.batch_size, n_rows))
+    n_moments = 1 if moments is None else moments.shape[1]
+    unbiased = needs_two_batches(plan.penalty, min(plan.batch_size, n_rows), n_moments)
     training = TrainingPlan(
         penalty=plan.penalty,
         max_steps=plan.max_steps,
@@ -195,6 +220,7 @@ def fit_autoencoder(
         seed=plan.seed,
         verbose=plan.verbose,
         foreign=plan.method == "linear_prior" or plan.encoder_module is not None or plan.decoder_module is not None,
+        patience=None if stopping is None else stopping.patience,
     )
     trace = run_steps(objective, data, training)
     own = (plan.encoder_module is not None, plan.decoder_module is not None)

@@ -15,6 +15,7 @@ from causalkit.crossfit import run_tasks
 from causalkit.extrapolation.autoencoders import AutoencoderPlan, FittedAutoencoder, fit_autoencoder
 from causalkit.extrapolation.components import canonical_test
 from causalkit.extrapolation.encoder_inputs import EncoderRows
+from causalkit.extrapolation.encoder_options import moment_weighting_of
 from causalkit.extrapolation.encoder_models import (
     FittedEncoder,
     NetworkEncoder,
@@ -34,7 +35,11 @@ __all__ = ["fit_network_encoder"]
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_PENALTIES = (0.0, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
+# Orthonormal moments have variance 1; those of the kernel sum to less than 1.
+_PENALTIES = {
+    "orthonormal": (0.0, 0.01, 0.1, 1.0, 10.0, 100.0),
+    "kernel": (0.0, 1.0, 10.0, 100.0, 1000.0, 10_000.0),
+}
 _TOLERANCE = 0.2
 
 
@@ -89,14 +94,18 @@ def fit_network_encoder(
         device=encoder.device,
         seed=seed % (2**31),
         verbose=encoder.verbose,
+        early_stopping=encoder.early_stopping,
+        validation_fraction=encoder.validation_fraction,
+        patience=encoder.patience,
     )
+    weighting = moment_weighting_of(encoder)
     path: list[dict[str, Any]] = []
     if isinstance(encoder.penalty, str):
-        path = _path(rows, functions, plan, initial, encoder)
+        path = _path(rows, functions, plan, initial, encoder, weighting)
         penalty = next(float(row["penalty"]) for row in path if row["chosen"])
     else:
         penalty = float(encoder.penalty)
-    network = _train(rows, functions, replace(plan, penalty=penalty), initial, ~report, encoder.moment_weighting)
+    network = _train(rows, functions, replace(plan, penalty=penalty), initial, ~report, weighting)
     if not network.settled:
         last = network.history[-1]["reconstruction"]
         warnings.warn(
@@ -148,6 +157,7 @@ def _train(
         sample_weight=None if rows.weight is None else rows.weight[used],
         initial=None if initial is None else initial[used],
         moments=moments,
+        groups=None if rows.groups is None else rows.groups.codes[used],
     )
 
 
@@ -157,12 +167,14 @@ def _path(
     plan: AutoencoderPlan,
     initial: Array | None,
     encoder: LinearInvarianceEncoder,
+    weighting: str,
 ) -> list[dict[str, Any]]:
+    penalties = _PENALTIES[weighting]
     held = rows.folds == 0
     used = ~held & ~rows.report
     jobs = [
-        delayed(_judge)(rows, functions, replace(plan, penalty=penalty), initial, used, held, encoder.moment_weighting)
-        for penalty in _PENALTIES
+        delayed(_judge)(rows, functions, replace(plan, penalty=penalty), initial, used, held, weighting)
+        for penalty in penalties
     ]
     found = run_tasks(jobs, n_jobs=encoder.n_jobs, verbose=encoder.verbose, label="penalties")
     base, error = found[0][0], found[0][1]
@@ -171,7 +183,7 @@ def _path(
     best = min((q, j) for j, (_, _, q) in enumerate(found) if admissible[j])[1]
     return [
         {"penalty": penalty, "reconstruction": mean, "q_b": q, "admissible": admissible[j], "chosen": j == best}
-        for j, (penalty, (mean, _, q)) in enumerate(zip(_PENALTIES, found, strict=True))
+        for j, (penalty, (mean, _, q)) in enumerate(zip(penalties, found, strict=True))
     ]
 
 

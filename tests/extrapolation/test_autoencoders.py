@@ -192,6 +192,12 @@ def test_small_batches_and_large_penalties_take_two_batches(penalty, batch_size,
     assert needs_two_batches(penalty, batch_size) is expected
 
 
+def test_orthonormal_moments_add_up_in_the_bias_of_one_batch():
+    # λ q/B against .2: 17 moments of variance 1.
+    assert not needs_two_batches(5.8, 500, 17)
+    assert needs_two_batches(5.9, 500, 17)
+
+
 # ---------------------------------------------------------------------- training
 
 
