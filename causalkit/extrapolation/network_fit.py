@@ -15,7 +15,6 @@ from causalkit.crossfit import run_tasks
 from causalkit.extrapolation.autoencoders import AutoencoderPlan, FittedAutoencoder, fit_autoencoder
 from causalkit.extrapolation.components import canonical_test
 from causalkit.extrapolation.encoder_inputs import EncoderRows
-from causalkit.extrapolation.encoder_options import moment_weighting_of
 from causalkit.extrapolation.encoder_models import (
     FittedEncoder,
     NetworkEncoder,
@@ -24,7 +23,9 @@ from causalkit.extrapolation.encoder_models import (
     most_components,
     report_penalty,
 )
+from causalkit.extrapolation.encoder_options import moment_weighting_of
 from causalkit.extrapolation.penalty import orthonormal_moments, project_off_actions
+from causalkit.extrapolation.reconstruction_check import poor_reconstruction
 from causalkit.extrapolation.sieve_fit import ActionMoments
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def fit_network_encoder(
     Warns
     -----
     ConvergenceWarning
-        Training had not settled.
+        Training had not settled, or the reconstruction is poor.
     """
     report = rows.report
     start = _sieve(rows, functions, n_components, seed)
@@ -114,6 +115,9 @@ def fit_network_encoder(
             ConvergenceWarning,
             stacklevel=5,
         )
+    poor = poor_reconstruction(network, rows.X[~report], rows.X[report], path)
+    if poor is not None:
+        warnings.warn(poor, ConvergenceWarning, stacklevel=5)
     canonical = canonical_of(network.encode(rows.X[~report]), rows.standard[~report])
     model = NetworkEncoder(network, canonical)
     report_phi = model.encode(rows.X[report])

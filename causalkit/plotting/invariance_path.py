@@ -30,8 +30,8 @@ class InvariancePathDisplay:
     """Losses over the penalty λ of a network, or over the ridge μ of the sieve, one panel each.
 
     Of an encoder alone: reconstruction error and the held-out penalty. Of a curve: how far it is off inside the
-    support, and its loss on the outer shell of the actions; their sum chooses, where it can tell. A value of λ whose reconstruction is too
-    poor is not admissible, and its range is shaded. The chosen value is marked.
+    support, and its loss on the outer shell of the actions; their sum chooses, where it can tell. A value of λ whose
+    reconstruction is too poor is not admissible, and its range is shaded. The chosen value is marked.
 
     Parameters
     ----------
