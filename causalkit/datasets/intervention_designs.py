@@ -31,8 +31,9 @@ class InterventionSample:
     ----------
     actions : ndarray, shape (n, k)
         A, exogenous.
-    features : ndarray, shape (n, m)
-        X = g(Z), an injective function of the hidden variables.
+    features : ndarray, shape (n, m), or (n, 20, 20) for images
+        X = g(Z), an injective function of the hidden variables. :func:`make_moved_digit` and
+        :func:`make_rendered_shapes` render one image of 20 x 20 pixels per row, without a channel axis.
     y : ndarray, shape (n,)
         Outcome.
     latent : ndarray, shape (n, d)

@@ -93,9 +93,14 @@ class TrainingData:
         self.moments = None if moments is None else self.tensor(moments)
         self.mean, self.covariance = _action_moments(actions, weight)
         self.x = self._all_features() if 4 * X.size <= _FEATURE_BYTES else None
+        self.held = np.empty(0, dtype=np.intp)
         width = projection.shape[1] if moments is None else moments.shape[1]
         cached = 4 * len(X) * width <= _CACHE_BYTES
         self.projected = self._all_projected() if cached else None
+
+    def hold_out(self, training: NDArray[np.intp], held: NDArray[np.intp]) -> None:
+        """Train on some rows only, and keep others to stop by."""
+        self.rows, self.held = training, held
 
     def tensor(self, values: NDArray[Any]) -> Any:
         """Array in single precision on the device."""

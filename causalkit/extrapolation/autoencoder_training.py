@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.extrapolation.autoencoder_data import Batch, TrainingData, squared_error
-from causalkit.extrapolation.torch_penalty import ActionLine, two_batch_penalty, whitened_penalty
+from causalkit.extrapolation.autoencoder_stopping import EarlyStop, penalty_of_batch
+from causalkit.extrapolation.torch_penalty import ActionLine
 from causalkit.nn import global_seed, import_torch, single_threaded, torch_generator
 from causalkit.nn.progress import ProgressLine
 from causalkit.nn.seeds import derived_seed
@@ -72,8 +73,11 @@ class PlainObjective:
 
     def parameters(self) -> list[Any]:
         """What is trained."""
-        own = [] if self.log_sd is None else [self.log_sd]
-        return [*self.encoder.parameters(), *self.decoder.parameters(), *own]
+        return [*self.encoder.parameters(), *self.decoder.parameters(), *self.own_parameters()]
+
+    def own_parameters(self) -> list[Any]:
+        """What is trained besides both modules."""
+        return [] if self.log_sd is None else [self.log_sd]
 
     def train(self, mode: bool) -> None:
         """Training or evaluation mode of both modules."""
@@ -106,7 +110,10 @@ class PlainObjective:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How to train: λ, steps, rows of a batch, peak of the learning rate, key of all draws, progress line."""
+    """How to train: λ, steps, rows of a batch, peak of the learning rate, key of all draws, progress line.
+
+    ``patience`` is that of early stopping on the held-out rows of the data, if any.
+    """
 
     penalty: float
     max_steps: int
@@ -116,11 +123,16 @@ class TrainingPlan:
     seed: int
     verbose: int
     foreign: bool = False
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
 class TrainingTrace:
-    """Means over a hundredth of the steps each: (step, reconstruction, q_b, weight), and whether the loss settled."""
+    """Means over a hundredth of the steps each: (step, reconstruction, q_b, weight), and whether the loss settled.
+
+    With early stopping each also has ``validation`` once the penalty has its full weight: the objective on held-out
+    rows.
+    """
 
     history: list[dict[str, float]]
     settled: bool
@@ -151,6 +163,11 @@ def run_steps(objective: Any, data: TrainingData, plan: TrainingPlan) -> Trainin
         progress = stack.enter_context(ProgressLine("autoencoder", plan.max_steps, plan.verbose))
         noise = torch_generator(plan.seed, _NOISE_KEY)
         batches = _batches(data, plan)
+        stop = None
+        if plan.patience is not None:
+            stop = EarlyStop(
+                objective, data, penalty=plan.penalty, patience=plan.patience, seed=plan.seed, foreign=plan.foreign
+            )
         refresh = _refresh_steps(data, plan)
         for step in range(plan.max_steps):
             share = ramp(step, plan.max_steps)
@@ -168,20 +185,22 @@ def run_steps(objective: Any, data: TrainingData, plan: TrainingPlan) -> Trainin
                 loss = loss + batch.mean((phi - batch.target).square().mean(dim=1))
             q_b = None
             if weight > 0 or recorder.is_due(step):
-                q_b = _penalty(phi, batch, line)
+                q_b = penalty_of_batch(phi, batch, line)
                 loss = loss + (weight * q_b).to(loss.dtype) if weight > 0 else loss
             loss.backward()
             optimiser.step()
             recorder.add(step, reconstruction, q_b, loss, weight)
             progress.update(step + 1, recorder.text)
+            # Before the penalty has its full weight, the objective of a step is not the one that is compared.
+            if stop is not None and recorder.is_due(step) and share == 1:
+                recorder.history[-1]["validation"], ended = stop(line)
+                if ended:
+                    recorder.stopped = True
+                    break
+        if stop is not None:
+            stop.restore()
     objective.train(False)
     return recorder.trace()
-
-
-def _penalty(phi: Any, batch: Batch, line: ActionLine | None) -> Any:
-    if line is None:
-        return whitened_penalty(phi, batch.actions, batch.projected, batch.weight)
-    return two_batch_penalty(phi, batch.actions, batch.projected, line, batch.weight)
 
 
 def _batches(data: TrainingData, plan: TrainingPlan) -> Iterator[Any]:
@@ -213,6 +232,7 @@ class _Recorder:
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []
         self.text = ""
+        self.stopped = False
         self._sums: list[Any] = [0.0, 0.0, 0.0]
         self._counts = [0, 0]
 
@@ -243,4 +263,5 @@ class _Recorder:
     def trace(self) -> TrainingTrace:
         tenth = max(1, len(self.losses) // 10)
         last, before = np.mean(self.losses[-tenth:]), np.mean(self.losses[-2 * tenth : -tenth] or [np.inf])
-        return TrainingTrace(self.history, bool(last > 0.9 * before))
+        # A negative evidence bound may lie below zero, where nine tenths of it are more, and not less.
+        return TrainingTrace(self.history, bool(self.stopped or last > before - 0.1 * abs(before)))

@@ -81,6 +81,14 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
         Rows per step.
     learning_rate : float, default=3e-3
         Largest step of the one-cycle schedule.
+    early_stopping : bool, default=False
+        Whether networks stop before ``max_steps`` when their objective on held-out rows no longer falls, and keep the
+        weights that were best there. The schedule of the steps stays that of ``max_steps``.
+    validation_fraction : float, default=0.1
+        Share of the training rows that are held out for early stopping.
+    patience : int, default=10
+        Looks at these rows, one in every hundredth of the steps once the penalty has its full weight, without an
+        improvement before training stops.
     selection_cv : int, default=3
         Folds for choosing μ.
     n_jobs : int, optional
@@ -131,7 +139,8 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
     Warns
     -----
     ExtrapolationWarning, WeakInstrumentWarning, ConvergenceWarning
-        Actions on a lattice; a direction that they hardly move; training that had not settled.
+        Actions on a lattice; a direction that they hardly move; training that had not settled, or a network that loses
+        more of the features than as many principal components, whatever the method.
 
     References
     ----------
@@ -173,6 +182,9 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
         max_steps: int = 4000,
         batch_size: int = 500,
         learning_rate: float = 3e-3,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
         selection_cv: int = 3,
         n_jobs: int | None = None,
         device: Any = "auto",
@@ -197,6 +209,9 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
         self.selection_cv = selection_cv
         self.n_jobs = n_jobs
         self.device = device

@@ -80,7 +80,7 @@ class EncoderAnswers(CodeParts):
         if X is None:
             phi, standard = self._report_rows("invariance_test")
         else:
-            phi, standard = self.transform(X), self._standard(actions)
+            phi, standard = self._model.encode(self._features(X)), self._standard(actions)
             if len(phi) != len(standard):
                 raise ValueError(f"X has {len(phi)} rows, but actions has {len(standard)}: pass the same rows to both.")
         functions = ActionMoments(self.random_frequencies_)

@@ -77,10 +77,10 @@ class LinearPriorObjective(PlainObjective):
         self.log_diagonal, self.below = parameter(d), parameter(d, d)
         self.log_noise = parameter()
 
-    def parameters(self) -> list[Any]:
-        """What is trained."""
+    def own_parameters(self) -> list[Any]:
+        """What is trained besides both modules: the prior and s."""
         prior = [self.matrix, self.intercept, self.log_diagonal, self.below, self.log_noise]
-        return [*super().parameters(), *prior]
+        return [*super().own_parameters(), *prior]
 
     def root(self) -> Any:
         """Cholesky factor of Σ, shape (d, d)."""
