@@ -23,6 +23,7 @@ _PAGES = Path(__file__).resolve().parent.parent / "docs" / "validation"
 _COMMANDS = {
     "validation": ("every acceptance number of a family beside its bar", True),
     "peers": ("time and memory against other packages, in one process", True),
+    "failures": ("failure tables, hostile input, damaged files, interrupts", True),
     "scale": ("how time and memory grow with the rows", False),
 }
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the status is 1 if any number falls short, else 0."""
     options = _parser().parse_args(arguments)
     tier = Tier(full=options.full, n_jobs=options.n_jobs)
+    if options.command == "failures":
+        return _failures(options, tier)
     status = 0
     for name in _modules(options):
         module = import_module(name)

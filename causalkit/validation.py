@@ -17,6 +17,7 @@ from causalkit.exceptions import NonFiniteError, NonPositiveError, TooFewPartsEr
 __all__ = [
     "Groups",
     "Treatment",
+    "as_array",
     "check_choice",
     "check_column_names",
     "check_composition",
@@ -82,7 +83,8 @@ def column_name(values: Any) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _as_array(values: Any, name: str) -> NDArray[Any]:
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Anything that numpy reads as an array, of any type and shape; nothing, sparse and ragged values are refused."""
     if values is None:
         raise ValueError(f"{name} is missing: expected one value per row, got None.")
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
@@ -140,7 +142,7 @@ def check_vector(
     -------
     ndarray of float64, shape (n,)
     """
-    array = _as_array(values, name)
+    array = as_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 0:
@@ -190,7 +192,7 @@ def check_matrix(
     names : list of str, length p
         Column names of a frame, else ``name0``, ``name1``, ...
     """
-    array = _as_array(values, name)
+    array = as_array(values, name)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -310,7 +312,7 @@ def check_fit_table(
 
     check_column_names(X, name)
     check_numeric_columns(X, name)
-    if not hasattr(X, "shape") and _as_array(X, name).ndim == 0:
+    if not hasattr(X, "shape") and as_array(X, name).ndim == 0:
         raise TypeError(
             f"{name} must be a table of numbers: expected shape (n, p), got {type(X).__name__}. "
             "Pass an array, a frame or a list of rows."
@@ -335,7 +337,7 @@ def check_fit_table(
 
 def _check_outcome(y: Any) -> None:
     """Refuse outcomes that are no numbers, or missing in an array of objects, where scikit-learn looks at neither."""
-    array = _as_array(y, "y")
+    array = as_array(y, "y")
     if array.dtype.kind not in "biuf":
         values = _as_float(array, "y")
         if values.ndim in (1, 2):
@@ -391,7 +393,7 @@ def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | 
         return None
     import pandas as pd
 
-    array = _as_array(values, name)
+    array = as_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.shape[0] != n_rows:
@@ -419,7 +421,7 @@ def check_treatment(
     """Code a discrete treatment; the smallest level is the reference."""
     import pandas as pd
 
-    array = _as_array(values, name)
+    array = as_array(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.shape[0] != n_rows:
@@ -445,7 +447,7 @@ def check_treatment(
 
 def check_probability(values: Any, name: str, *, n_rows: int, like: str | None = None) -> NDArray[np.float64]:
     """Check probabilities strictly between 0 and 1, one column or one column per level."""
-    array = _as_array(values, name)
+    array = as_array(values, name)
     matrix = array.ndim == 2 and array.shape[1] > 1
     checked: NDArray[np.float64] = (
         check_matrix(values, name, n_rows=n_rows, like=like)[0]
@@ -562,7 +564,7 @@ def check_composition(
 def _composition_array(X: Any, name: str) -> NDArray[np.float64]:
     import pandas as pd
 
-    array = _as_array(X, name)
+    array = as_array(X, name)
     if array.ndim != 2:
         raise ValueError(
             f"{name} must be a table of rows by parts: expected shape (n, D), got shape {array.shape}. "

@@ -7,11 +7,15 @@ import pandas as pd
 import polars as pl
 import pytest
 from scipy import sparse
+from sklearn.base import BaseEstimator
 
 from causalkit.validation import (
     check_choice,
+    check_column_names,
+    check_fit_table,
     check_groups,
     check_integer,
+    check_magnitude,
     check_matrix,
     check_probability,
     check_same_index,
@@ -235,3 +239,88 @@ def test_equal_labels_in_another_order_are_refused():
     check_same_index(first.set_axis([0, 0, 1]), second.set_axis([0, 1, 0]), ("a", "b"))
     check_same_index(first, [1.0, 2.0, 3.0], ("a", "b"))
     check_same_index([1.0], (2.0,), ("a", "b"))
+    # Labels of two parts cannot equal labels of one, and pandas does not compare them.
+    check_same_index(first, second.set_axis(pd.MultiIndex.from_product([["a"], range(3)])), ("a", "b"))
+
+
+# ---------------------------------------------------------------------- tables of features
+
+
+def test_rows_of_different_lengths_are_named():
+    for check in (check_vector, check_matrix):
+        with pytest.raises(ValueError, match=r"y must be an array.*rows of equal lengths"):
+            check([[1.0, 2.0], [3.0]], "y")
+
+
+def test_dates_are_no_numbers():
+    for values in (np.array(["2020-01-01"], dtype="M8[ns]"), np.array([5], dtype="m8[s]")):
+        with pytest.raises(TypeError, match=r"y must hold numbers, got .*turn dates and times into numbers"):
+            check_vector(values, "y")
+
+
+def test_labels_in_another_byte_order():
+    swapped = np.array([3, 1, 3], dtype=np.dtype("i8").newbyteorder())
+    assert list(check_groups(swapped, 3).codes) == [0, 1, 0]
+    assert list(check_treatment(swapped, 3).codes) == [1, 0, 1]
+
+
+@pytest.mark.parametrize("largest", [1e61, 1e-61, 5e-324])
+def test_magnitudes_out_of_range(largest):
+    with pytest.raises(ValueError, match=r"y is out of scale: the largest value has size .*Use other units"):
+        check_magnitude(np.array([0.0, -largest]), "y")
+    with pytest.raises(ValueError, match="X is out of scale: the largest value in column 1"):
+        check_magnitude(np.array([[1.0, largest], [2.0, 0.0]]), "X")
+    with pytest.raises(ValueError, match="sample_weight is out of scale"):
+        check_sample_weight([0.0, largest], 2)
+
+
+def test_magnitudes_in_range():
+    check_magnitude(np.array([[0.0, 1e59, 1e-59], [0.0, 0.0, -1e-300]]), "X")
+    check_magnitude(np.empty((0, 2)), "X")
+    check_magnitude(np.array([1.0, 2.0], dtype=np.float32), "X")
+
+
+def test_names_of_columns():
+    with pytest.raises(ValueError, match=r"X has several columns of the same name, \['a'\]: rename them"):
+        check_column_names(pd.DataFrame(np.zeros((2, 3)), columns=list("aba")), "X")
+    with pytest.raises(TypeError, match="X has column names that are strings and others that are not"):
+        check_column_names(pd.DataFrame(np.zeros((2, 2)), columns=["a", 0]), "X")
+    for names in (["a", "b"], [0, 1]):
+        check_column_names(pd.DataFrame(np.zeros((2, 2)), columns=names), "X")
+    check_column_names(np.zeros((2, 2)), "X")
+
+
+class Recorder(BaseEstimator):
+    """Takes what is recorded of a table."""
+
+
+def test_fit_tables_are_those_of_scikit_learn():
+    X, y = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.0, 1.0, 0.0]}), [1, 2, 3]
+    recorder = Recorder()
+    table, outcome = check_fit_table(recorder, X, y, y_numeric=True, magnitude=True)
+    np.testing.assert_array_equal(table, X.to_numpy())
+    np.testing.assert_array_equal(outcome, y)
+    assert list(recorder.feature_names_in_) == ["a", "b"] and recorder.n_features_in_ == 2
+    with pytest.raises(ValueError, match="feature names should match"):
+        check_fit_table(recorder, X[["b", "a"]], reset=False)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "words"),
+    [
+        ({"a": [1.0]}, None, TypeError, "X must be a table of numbers: .*got dict"),
+        ((row for row in [[1.0], [2.0]]), None, TypeError, "X must be a table of numbers: .*got generator"),
+        ("words", None, TypeError, "X must be a table of numbers: .*got str"),
+        ([["a"], ["b"]], None, ValueError, "X must hold numbers"),
+        ([[1.0], [2.0, 3.0]], None, ValueError, "X must be an array.*equal lengths"),
+        ([[1.0], [2.0]], ["a", "b"], ValueError, "y must hold numbers"),
+        ([[1.0], [2.0]], np.array([1.0, None], dtype=object), ValueError, "y contains NaN or infinity in 1 of 2 rows"),
+        ([[1e70], [2.0]], [1.0, 2.0], ValueError, "X is out of scale"),
+        ([[1.0], [2.0]], [1e70, 2.0], ValueError, "y is out of scale"),
+    ],
+)
+def test_fit_tables_that_are_refused(X, y, error, words):
+    given = () if y is None else (y,)
+    options = {} if y is None else {"y_numeric": True}
+    with pytest.raises(error, match=words):
+        check_fit_table(Recorder(), X, *given, magnitude=True, **options)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import re
 import signal
-import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -91,25 +91,27 @@ def judge(call: Callable[[], Any], names: tuple[str, ...], seconds: float = 20.0
 
 def _error_problem(error: Exception, names: tuple[str, ...]) -> str:
     """What is wrong with an error, or nothing."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}:{where.lineno}"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "no traceback"
+    filename = trace.tb_frame.f_code.co_filename
+    place = f"{Path(filename).name}:{trace.tb_lineno}"
     if not isinstance(error, ValueError | TypeError) or isinstance(error, np.linalg.LinAlgError | UnicodeError):
         return f"foreign class at {place}"
     named = re.search(rf"(?<!\w)({'|'.join(map(re.escape, names))})", str(error))
-    if where.filename.startswith(_CHECKS):
+    if filename.startswith(_CHECKS):
         return "" if named or _NAMED_BY_SCIKIT_LEARN.search(str(error)) else f"names no argument at {place}"
     # An error raised by compiled code, or by a call of numpy, ends in a line of the library that raises nothing.
-    if not where.filename.startswith(_LIBRARY) or not _raises(where):
+    if not filename.startswith(_LIBRARY) or not _raises(trace):
         return f"foreign traceback at {place}"
     return "" if named else f"names no argument at {place}"
 
 
-def _raises(frame: traceback.FrameSummary) -> bool:
-    """Whether the statement at a frame is a ``raise``."""
-    lines = Path(frame.filename).read_text().splitlines()
-    last = frame.lineno or 1
-    # The line number of a raise over several lines is that of its first or of the call inside.
-    return any("raise" in line for line in lines[max(last - 3, 0) : last]) or "raise" in (frame.line or "")
+def _raises(trace: types.TracebackType) -> bool:
+    """Whether the frame was left by a ``raise`` of its own, and not by a call of something compiled."""
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def answer_problem(value: Any, rows: int | None) -> str:

@@ -199,6 +199,7 @@ def _solve(sample: CalibrationSample, lines: CalibrationLines, n_knots: int, cov
     fit = linear_moments(instruments, columns, sample.y, sample.weight)
     if fit.rank < n_knots:
         raise CalibrationError(
-            f"the spline moment matrix of {n_knots} knots is singular: too many knots for the distinct values of predictions."
+            f"the spline moment matrix of {n_knots} knots is singular: too many knots for the distinct values of "
+            "predictions."
         )
     return spline_on_raw_scale(knots, fit.coef, fit.influence, centre, scale, lines, sample, cov_type)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from causalkit.exceptions import UnseenLevelError
 from causalkit.rewards.records import Factor
+from causalkit.validation import as_array, check_magnitude
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,7 @@ def confounder_frame(
             raise ValueError(f"{name} must hold columns of equal lengths, one value per row: got lengths {sizes}.")
         frame = pd.DataFrame({str(column): values for column, values in confounders.items()})
     else:
-        array = np.asarray(confounders)
+        array = as_array(confounders, name)
         if array.dtype.kind in "US" and not hasattr(confounders, "dtype"):
             array = np.asarray(confounders, dtype=object)  # a list of mixed rows keeps its numbers
         if array.ndim > 2 or array.ndim == 0:
@@ -277,7 +278,9 @@ class Confounders:
             for position, source in enumerate(order):
                 sorted_levels[position] = levels[source]
             factors.append(Factor(":".join(group), rank[codes], sorted_levels))
-        return cls(roles, _numeric_columns(frame, roles), factors)
+        numeric = _numeric_columns(frame, roles)
+        check_magnitude(numeric, "confounders")
+        return cls(roles, numeric, factors)
 
     def of_new(self, frame: pd.DataFrame, name: str = "confounders") -> Confounders:
         """Code new rows by the levels of the fit."""

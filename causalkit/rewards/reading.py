@@ -14,6 +14,7 @@ from causalkit.rewards.records import LoggedRows
 from causalkit.validation import (
     check_fit_table,
     check_groups,
+    check_magnitude,
     check_matrix,
     check_same_index,
     check_sample_weight,
@@ -182,6 +183,8 @@ def read_log(
     Z, z_names = (
         (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
     )
+    if Z is not None:
+        check_magnitude(Z, "instruments")
     names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
     names = names or [f"x{j}" for j in range(features.shape[1])]
     mean = transposed_times(features, np.ones(n_rows) if weight is None else weight) / n_rows
