@@ -323,7 +323,7 @@ def check_fit_table(
     try:
         checked = validate_data(estimator, X, y, **options)
     except (TypeError, ValueError) as error:
-        if "could not convert" in str(error) or "argument must be" in str(error):
+        if any(words in str(error) for words in ("could not convert", "argument must be", "bytes/strings")):
             raise type(error)(f"{name} must hold numbers: {error}") from None
         raise
     if magnitude:

@@ -132,7 +132,9 @@ def run_attempt(target: Target, attempt: Attempt, seconds: float = 20.0) -> Outc
     outcome = judge(lambda: _fit_in_place(estimator, target, given), names, seconds)
     if outcome.kind != "answer":
         left = [name for name in vars(estimator) if name.endswith("_") and not name.startswith("_")]
-        return Outcome("bad", detail=f"left {left[:3]} after {outcome.detail}") if left else outcome
+        if left:
+            return Outcome("bad", detail=f"left {left[:3]} after {outcome.detail}")
+        return _judged(outcome, given, same, target, key)
     answer = judge(lambda: _ask(estimator, target, target.new), names, seconds)
     touched = {name for name, _ in attempt.changes}
     answer = _judged(answer, target.new, same and not touched & set(target.optional), target, key)
@@ -151,35 +153,28 @@ def _fit_in_place(estimator: Any, target: Target, given: dict[str, Any]) -> Any:
 
 
 def _judged(outcome: Outcome, given: dict[str, Any], same: bool, target: Target, key: _ByIdentity) -> Outcome:
+    """The verdict on an outcome: an answer must be finite and fit the rows, and the same values have the same one."""
+    if outcome.kind == "refused" and same:
+        return Outcome("bad", detail=f"refused the same values: {outcome.detail}")
     if outcome.kind != "answer":
-        return (
-            Outcome("bad", detail=f"refused the same values: {outcome.detail}")
-            if same and outcome.kind == "refused"
-            else outcome
-        )
+        return outcome
     numbers = _numbers(outcome.value)
-    problem = answer_problem(
-        numbers, _rows(next(iter(given.values()))) if target.method in ("transform", "predict") else None
-    )
-    if problem:
-        return Outcome("bad", outcome.value, problem)
-    if same:
-        expected = _reference(target.name, key)
-        if numbers.dtype.kind in "iuf":
-            scale = float(np.abs(expected).max())
-            if numbers.shape != expected.shape or not np.allclose(numbers, expected, rtol=1e-6, atol=1e-6 * scale):
-                return Outcome("bad", outcome.value, "another answer for the same values")
-        elif not np.array_equal(numbers, expected):
-            return Outcome("bad", outcome.value, "another answer for the same values")
-    return outcome
+    by_rows = target.method in ("transform", "predict", "inverse_transform")
+    problem = answer_problem(numbers, _rows(next(iter(given.values()))) if by_rows else None)
+    if not problem and same and not _equal(numbers, _reference(target.name, key)):
+        problem = "another answer for the same values"
+    return Outcome("bad", outcome.value, problem) if problem else outcome
+
+
+def _equal(numbers: Any, expected: Any) -> bool:
+    if numbers.shape != expected.shape or numbers.dtype.kind not in "iuf":
+        return bool(np.array_equal(numbers, expected))
+    scale = float(np.abs(expected).max())
+    return bool(np.allclose(numbers, expected, rtol=1e-6, atol=1e-6 * scale))
 
 
 def _rows(values: Any) -> int | None:
     shape = getattr(values, "shape", None)
-    return (
-        int(shape[0])
-        if shape
-        else len(values)
-        if hasattr(values, "__len__") and not isinstance(values, dict | str)
-        else None
-    )
+    if shape:
+        return int(shape[0])
+    return len(values) if isinstance(values, list | tuple) else None
