@@ -15,11 +15,11 @@ from sklearn.utils.parallel import delayed
 
 from causalkit._crossfit_tasks import NamedFailure, task_seed
 from causalkit.crossfit import run_tasks
-from causalkit.graph.final_models import Residuals, best_constant, fit_effect_model, given_kind
+from causalkit.graph.final_models import Residuals, fit_effect_model, given_kind
+from causalkit.graph.final_weights import compared, mixed_by_fold, weights_by_fold
 from causalkit.graph.nuisances import takes_graph
 from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
 from causalkit.graph.warning_place import caller_level
-from causalkit.selection.stacking import r_stacking
 from causalkit.threads import SingleThreadedBlas
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class FinalStage:
     ----------
     effect : ndarray, shape (n, k)
         Out-of-fold effects, averaged over repeats.
+    honest_effect : ndarray, shape (n, k)
+        The same with weights for each fold that come from the rows of the others. The weights of ``effect`` were
+        chosen for the loss on these very rows: a test of ``effect`` on them finds what was selected, not what is there.
     candidates : list of FinalCandidate
         All that were compared.
     weights : ndarray, shape (C,)
@@ -85,6 +88,7 @@ class FinalStage:
     """
 
     effect: Array
+    honest_effect: Array
     candidates: list[FinalCandidate]
     weights: Array
     models: list[list[Any]]
@@ -197,10 +201,11 @@ def fit_final_stage(
     if len(candidates) > 1 and n > LARGE:
         return _fit_large(candidates, features, residuals, splits, standard_error, run)
     effects, models = _out_of_fold(candidates, features, residuals, splits, run)
-    weights, table = _weights(candidates, effects, residuals, splits, standard_error)
+    weights, table = compared(candidates, effects, residuals, splits, standard_error)
     effect = np.tensordot(weights, effects.mean(axis=1), axes=1)
+    by_fold = weights_by_fold(effects, residuals, splits, standard_error)
     kept = [found if weight > 0 else [] for weight, found in zip(weights, models, strict=True)]
-    return FinalStage(effect, candidates, weights, kept, table)
+    return FinalStage(effect, mixed_by_fold(by_fold, effects, splits), candidates, weights, kept, table)
 
 
 def _fit_large(
@@ -223,18 +228,25 @@ def _fit_large(
         # A sample of few nodes has hardly any neighbours in it: its rows are as good as independent.
         return float(values.std() / np.sqrt(len(values)))
 
-    weights, table = _weights(candidates, effects, few, _sampled(splits, sample), of_sample)
-    weights = np.where(weights >= _LEAST_WEIGHT, weights, 0.0)
-    weights /= weights.sum()
-    used = [j for j in range(len(candidates)) if weights[j] > 0]
-    chosen = [candidates[j] for j in used]
-    found, fitted = _out_of_fold(chosen, features, residuals, splits, run)
+    weights, table = compared(candidates, effects, few, _sampled(splits, sample), of_sample)
+    by_fold = weights_by_fold(effects, few, _sampled(splits, sample), of_sample)
+    weights, by_fold = _without_small(weights), [[_without_small(one) for one in repeat] for repeat in by_fold]
+    used = [j for j in range(len(candidates)) if weights[j] > 0 or any(one[j] > 0 for r in by_fold for one in r)]
+    found, fitted = _out_of_fold([candidates[j] for j in used], features, residuals, splits, run)
     models: list[list[Any]] = [[] for _ in candidates]
     for j, group in zip(used, fitted, strict=True):
-        models[j] = group
+        models[j] = group if weights[j] > 0 else []
     for row, weight in zip(table, weights, strict=True):
         row["weight"] = float(weight)
-    return FinalStage(np.tensordot(weights[used], found.mean(axis=1), axes=1), candidates, weights, models, table)
+    effect = np.tensordot(weights[used], found.mean(axis=1), axes=1)
+    honest = mixed_by_fold([[one[used] for one in repeat] for repeat in by_fold], found, splits)
+    return FinalStage(effect, honest, candidates, weights, models, table)
+
+
+def _without_small(weights: Array) -> Array:
+    """Weights below a twentieth left out: each candidate costs fits on all rows."""
+    kept = np.where(weights >= _LEAST_WEIGHT, weights, 0.0)
+    return np.asarray(kept / kept.sum())
 
 
 def _sampled(splits: GraphSplits, sample: Rows) -> GraphSplits:
@@ -305,60 +317,3 @@ def _fit_one(
         if not np.isfinite(effect).all():
             raise ValueError("it predicts NaN or infinity")
     return model, effect
-
-
-def _weights(
-    candidates: list[FinalCandidate],
-    effects: Array,
-    residuals: list[Residuals],
-    splits: GraphSplits,
-    standard_error: Callable[[Array], float],
-) -> tuple[Array, list[dict[str, Any]]]:
-    """Weights of the stack, and the table of the comparison; R-scores are against out-of-fold constants."""
-    w = residuals[0].weights
-    terms = np.mean(
-        [
-            (found.outcome - np.einsum("cnk,nk->cn", effects[:, repeat], found.treatment)) ** 2
-            for repeat, found in enumerate(residuals)
-        ],
-        axis=0,
-    )
-    losses = terms @ w / len(w)
-    constant = _constant_loss(residuals, splits)
-    errors = np.zeros(len(candidates))
-    for number in range(1, len(candidates)):
-        difference = (terms[0] - terms[number]) * w
-        errors[number] = standard_error(difference - difference.mean())
-    best = int(np.argmin(losses))
-    if best == 0 or losses[0] - losses[best] < errors[best]:
-        weights = np.eye(len(candidates))[0]
-    else:
-        weights = r_stacking(
-            np.concatenate([effects[:, repeat] for repeat in range(len(residuals))], axis=1),
-            np.concatenate([found.outcome for found in residuals]),
-            np.concatenate([found.treatment for found in residuals]),
-            sample_weight=np.tile(w, len(residuals)),
-        )
-    table = [
-        {
-            "candidate": candidate.label,
-            "features": candidate.features or "none",
-            "r_loss": float(loss),
-            "std_error": float(error),
-            "r_score": float(1 - loss / constant) if constant > 0 else 0.0,
-            "weight": float(weight),
-        }
-        for candidate, loss, error, weight in zip(candidates, losses, errors, weights, strict=True)
-    ]
-    return weights, table
-
-
-def _constant_loss(residuals: list[Residuals], splits: GraphSplits) -> float:
-    """R-loss of the constant that fits the other folds best."""
-    losses = []
-    for found, repeat in zip(residuals, splits.splits, strict=True):
-        terms = np.zeros(len(found.outcome))
-        for train, test in repeat:
-            terms[test] = (found.outcome[test] - found.treatment[test] @ best_constant(found.rows(train))) ** 2
-        losses.append(float(np.average(terms, weights=found.weight)))
-    return float(np.mean(losses))

@@ -38,6 +38,7 @@ class NodeEffects:
     """Methods of a learner that has ``effect_``, ``scores_`` and residuals of its rows."""
 
     effect_: Array
+    honest_effect_: Array
     scores_: Array
     folds_: NDArray[np.intp]
     outcome_prediction_: Array
@@ -247,7 +248,7 @@ class NodeEffects:
         check_is_fitted(self)
         with warnings_at_caller():
             return calibration_test(
-                self.effect_,
+                self.honest_effect_,
                 self.outcome_residual_,
                 self.treatment_residual_,
                 folds=self.folds_[0],
@@ -264,7 +265,7 @@ class NodeEffects:
         Parameters
         ----------
         priorities : array-like, shape (n,), optional
-            Not learned from the rows' outcomes; ``effect_``, ranked within folds, without.
+            Not learned from the rows' outcomes; ``honest_effect_``, ranked within folds, without.
 
         Returns
         -------
@@ -276,7 +277,9 @@ class NodeEffects:
         own = priorities is None
         self._same_rows(priorities=priorities)
         values = (
-            self._single(self.effect_, "toc") if own else check_vector(priorities, "priorities", n_rows=len(scores))
+            self._single(self.honest_effect_, "toc")
+            if own
+            else check_vector(priorities, "priorities", n_rows=len(scores))
         )
         return toc(
             scores,

@@ -102,6 +102,9 @@ class GraphRLearner(RLearnerResults, BaseEstimator):
     ----------
     effect_ : ndarray, shape (n,) or (n, L - 1)
         Effects of the rows of ``fit``, from models that have not seen them (``predict`` on the same rows has).
+    honest_effect_ : ndarray, shape (n,) or (n, L - 1)
+        ``effect_`` with a mixture of models for each fold that was chosen on the other folds: what ``calibration``,
+        ``toc`` and ``rate`` test.
     effect_constant_ : float or ndarray, shape (L - 1,)
         The constant that fits residuals best: an average with weights Var(T|x), not the average effect.
     outcome_prediction_ : ndarray, shape (n,)
@@ -282,7 +285,7 @@ class GraphRLearner(RLearnerResults, BaseEstimator):
             self._final, self._seed, self._sandwich = stage, seed, None
             # Not the parameters, which may be changed after the fit.
             self._clip, self._score_clip, self._n_bags = plan.clip, plan.score_clip, plan.n_bags
-            self.effect_ = _squeezed(stage.effect)
+            self.effect_, self.honest_effect_ = _squeezed(stage.effect), _squeezed(stage.honest_effect)
             self._store_tables(nuisance)
         return self
 

@@ -82,6 +82,9 @@ class SpilloverRLearner(SpilloverResults, BaseEstimator):
     ----------
     effect_ : ndarray, shape (n, q)
         Out-of-fold β: direct, spillover (one column per exposure), and with ``interaction`` the interactions.
+    honest_effect_ : ndarray, shape (n, q)
+        ``effect_`` with a mixture of models for each fold that was chosen on the other folds: what ``calibration``
+        tests.
     effect_names_ : tuple of str, length q
         Names of its columns.
     coef_, covariance_ : ndarray, shape (q,), (q, q)

@@ -13,7 +13,7 @@ from causalkit.graph.diagnostics import overlap_table, residual_table
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
-from causalkit.graph.spillover_reports import ASSUMPTIONS, exposure_cells
+from causalkit.graph.spillover_reports import exposure_cells, levels_by_effect, summarise_spillover
 from causalkit.graph.spillover_training import TrainingState, cross_fitted_outcome
 from causalkit.graph.summaries import GraphSummary
 from causalkit.graph.warning_place import warnings_at_caller
@@ -41,6 +41,7 @@ class SpilloverResults:
         _constant: bool
         _row_labels: RowLabels | None
         effect_: Array
+        honest_effect_: Array
         effect_names_: tuple[str, ...]
         exposure_names_: tuple[str, ...]
         coef_: Array
@@ -116,7 +117,7 @@ class SpilloverResults:
         effects = list(effect) if isinstance(effect, list | tuple) else [effect]
         if not effects:
             raise ValueError('effect is empty: expected at least one effect, such as "direct".')
-        levels = self._levels_by_effect(effects, at)
+        levels = levels_by_effect({name: self._effect_kind(name) for name in effects}, at, self._interaction)
         self._same_rows(**{"at" if name == "at" else f"at[{name!r}]": level for name, level in levels.items()})
         found = [self._average(name, levels.get(name, levels.get("at")), target) for name in effects]
         covariance = self._dependent(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
@@ -126,30 +127,6 @@ class SpilloverResults:
             n_obs=len(self.effect_),
             sample=getattr(self, "_sample", None),
         )
-
-    def _levels_by_effect(self, effects: list[Any], at: Any) -> dict[str, Any]:
-        """Levels under the name of their effect, or one level for all of them under "at"."""
-        kinds = {name: self._effect_kind(name) for name in effects}
-        if isinstance(at, dict):
-            allowed = [name for name, kind in kinds.items() if kind != "total"]
-            for name in at:
-                if name not in allowed:
-                    raise ValueError(
-                        f"at has a level for {name!r}: expected levels of direct effects and spillovers that are asked "
-                        f"for, {', '.join(map(repr, allowed)) or 'here none'}. Leave it out, or add it to effect."
-                    )
-            return at
-        if at is None:
-            return {}
-        if set(kinds.values()) == {"total"}:
-            raise ValueError('at has no meaning for effect="total", everybody treated against nobody: leave it out.')
-        spills = [name for name, kind in kinds.items() if kind.startswith("spillover")]
-        if self._interaction and spills and "direct" in kinds:
-            raise ValueError(
-                f"at={at!r} would be the exposure of the direct effect and the own treatment of {spills[0]!r} at once: "
-                f'pass a dict, at={{"direct": exposure, "{spills[0]}": treatment}}, or ask for the effects one by one.'
-            )
-        return {"at": at}
 
     def _average(self, effect: str, at: Any, target: str) -> tuple[float, Array]:
         kind = self._effect_kind(effect)
@@ -340,7 +317,7 @@ class SpilloverResults:
         check_is_fitted(self)
         with warnings_at_caller():
             return calibration_test(
-                self.effect_,
+                self.honest_effect_,
                 self.outcome_residual_,
                 self._residuals,
                 folds=self.folds_[0],
@@ -400,21 +377,7 @@ class SpilloverResults:
     def summary(self) -> GraphSummary:
         """Average effects, how they were made, and the assumptions that they rest on."""
         check_is_fitted(self)
-        spills = ["spillover"] if len(self.exposure_names_) == 1 else [f"spillover_{n}" for n in self.exposure_names_]
-        effects = ["direct", *spills, *(["total"] if self._source.mappings is not None else [])]
-        result = self.ate(effects)
-        used = self.selection_[self.selection_["weight"] > 0]
-        reached = ", ".join(f"{row.exposure}: {row.without_exposure}" for row in self.report_.itertuples())
-        notes = (
-            f"SpilloverRLearner: {len(self.effect_)} rows of a graph with {self.graph_.n_nodes} nodes and "
-            f"{self.graph_.n_edges} edges; exposure {', '.join(self.exposure_names_)}",
-            f"final stage: {', '.join(f'{row.candidate} ({row.weight:.2f})' for row in used.itertuples())}",
-            f"dependence: {result.dependence}",
-            f"propensities clipped: {self.clipped_share_:.1%}; rows that no treatment can reach: {reached}",
-            "The intervals are for a wider population of such nodes on this network; for the average over exactly "
-            "these nodes they are a little wide.",
-        )
-        return GraphSummary(result.summary(), ASSUMPTIONS, notes)
+        return summarise_spillover(self)
 
     def _same_rows(self, **others: Any) -> None:
         """Refuse arguments that are labelled like the rows of the fit, but in another order."""

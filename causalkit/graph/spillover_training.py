@@ -130,6 +130,7 @@ def train_spillover(
         **_nuisance_attributes(rows, nuisance),
         **_exposure_attributes(rows, repeats),
         "effect_": effect,
+        "honest_effect_": final.honest_effect / scale,
         "effect_names_": names,
         "exposure_names_": source.names,
         "exposure_radius_": source.reach,
