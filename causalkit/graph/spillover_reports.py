@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 from causalkit.graph.neighbourhoods import NodeFeatures
 from causalkit.graph.pool import FeatureSets
 from causalkit.graph.spillover_exposures import ExposureMoments
+from causalkit.graph.summaries import GraphSummary
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ASSUMPTIONS", "exposure_cells", "exposure_report", "with_degree"]
+__all__ = [
+    "ASSUMPTIONS",
+    "exposure_cells",
+    "exposure_report",
+    "levels_by_effect",
+    "summarise_spillover",
+    "with_degree",
+]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -99,3 +107,61 @@ def exposure_report(isolates: NDArray[np.bool_], columns: Array, moments: Exposu
         for j, name in enumerate(moments.names)
     ]
     return pd.DataFrame(table)
+
+
+def levels_by_effect(kinds: dict[str, str], at: Any, interaction: bool) -> dict[str, Any]:
+    """Levels at which effects are wanted, under the names of the effects, or one for all of them under "at".
+
+    Parameters
+    ----------
+    kinds : dict of str to str
+        "direct", "total" or "spillover" with a number, by the name of the effect.
+    at : float, array-like, dict or None
+        What the user gave.
+    interaction : bool
+        Whether effects depend on levels.
+
+    Raises
+    ------
+    ValueError
+        Levels of effects that have none, or one level for effects that mean different things by it.
+    """
+    if isinstance(at, dict):
+        allowed = [name for name, kind in kinds.items() if kind != "total"]
+        for name in at:
+            if name not in allowed:
+                raise ValueError(
+                    f"at has a level for {name!r}: expected levels of direct effects and spillovers that are asked "
+                    f"for, {', '.join(map(repr, allowed)) or 'here none'}. Leave it out, or add it to effect."
+                )
+        return at
+    if at is None:
+        return {}
+    if set(kinds.values()) == {"total"}:
+        raise ValueError('at has no meaning for effect="total", everybody treated against nobody: leave it out.')
+    spills = [name for name, kind in kinds.items() if kind.startswith("spillover")]
+    if interaction and spills and "direct" in kinds:
+        raise ValueError(
+            f"at={at!r} would be the exposure of the direct effect and the own treatment of {spills[0]!r} at once: "
+            f'pass a dict, at={{"direct": exposure, "{spills[0]}": treatment}}, or ask for the effects one by one.'
+        )
+    return {"at": at}
+
+
+def summarise_spillover(learner: Any) -> GraphSummary:
+    """Summary of a fitted SpilloverRLearner."""
+    exposures = learner.exposure_names_
+    spills = ["spillover"] if len(exposures) == 1 else [f"spillover_{name}" for name in exposures]
+    result = learner.ate(["direct", *spills, *(["total"] if learner._source.mappings is not None else [])])
+    used = learner.selection_[learner.selection_["weight"] > 0]
+    reached = ", ".join(f"{row.exposure}: {row.without_exposure}" for row in learner.report_.itertuples())
+    notes = (
+        f"SpilloverRLearner: {len(learner.effect_)} rows of a graph with {learner.graph_.n_nodes} nodes and "
+        f"{learner.graph_.n_edges} edges; exposure {', '.join(exposures)}",
+        f"final stage: {', '.join(f'{row.candidate} ({row.weight:.2f})' for row in used.itertuples())}",
+        f"dependence: {result.dependence}",
+        f"propensities clipped: {learner.clipped_share_:.1%}; rows that no treatment can reach: {reached}",
+        "The intervals are for a wider population of such nodes on this network; for the average over exactly "
+        "these nodes they are a little wide.",
+    )
+    return GraphSummary(result.summary(), ASSUMPTIONS, notes)

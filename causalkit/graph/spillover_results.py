@@ -41,7 +41,6 @@ class SpilloverResults:
         _constant: bool
         _row_labels: RowLabels | None
         effect_: Array
-        honest_effect_: Array
         effect_names_: tuple[str, ...]
         exposure_names_: tuple[str, ...]
         coef_: Array
@@ -317,7 +316,7 @@ class SpilloverResults:
         check_is_fitted(self)
         with warnings_at_caller():
             return calibration_test(
-                self.honest_effect_,
+                self.effect_,
                 self.outcome_residual_,
                 self._residuals,
                 folds=self.folds_[0],
