@@ -85,6 +85,12 @@ def do_mean_influence(
     and the mean moves with the outcome's mean, with the rows that are averaged over, with β and with W. Leaving out the
     terms of W makes intervals far too short beyond the support.
 
+    The derivative of the normal equations by W has a second term, :math:`n^{-1}\sum_i e_i\,\partial D_i/\partial W`. It
+    is left out: given φ and R the error has mean zero, so that the term is of order :math:`n^{-1/2}`, and its product
+    with the error of W of order 1/n. By brute force, mean standard error over the spread of 200 samples of 300 rows,
+    linear ℓ, actions .5, 1, 1.5, 2: .986, 1.016, 1.027, 1.025 without the term and .986, 1.016, 1.027, 1.026 with it.
+    Where action and noise interact strongly, which the additive model rules out, .97 without and 1.01 with it at 2.
+
     Parameters
     ----------
     fit : SplineFit

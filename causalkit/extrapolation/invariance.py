@@ -142,9 +142,9 @@ def visible_share_spectrum(phi: Array, actions: Array, projected: Array) -> Visi
     r"""Which deviations from an affine representation a curved mean given the action could show.
 
     Over splines of φ (of each coordinate, above three) with their affine part removed, the directions solve
-    :math:`(n^{-2}B'F_\perp F_\perp'B)c = \kappa\,\mathrm{Cov}(B)c`. With U the splines in coordinates of unit covariance,
-    the largest κ is the square of the largest singular value of :math:`M = n^{-1}U'F_\perp`, a maximum over all
-    directions, of which the best of many is large without any signal. A direction counts as visible above the 95 %
+    :math:`(n^{-2}B'F_\perp F_\perp'B)c = \kappa\,\mathrm{Cov}(B)c`. With U the splines in coordinates of unit
+    covariance, the largest κ is the square of the largest singular value of :math:`M = n^{-1}U'F_\perp`, a maximum over
+    all directions, of which the best of many is large without any signal. A direction counts as visible above the 95 %
     quantile of that maximum for :math:`M^* = n^{-1}U'\mathrm{diag}(\xi)F_\perp` with random signs ξ, which have the
     covariance of M without its mean: no direction at all is visible in 95 % of the cases without a signal
     (test_one_case_in_twenty_shows_a_direction_without_a_signal).

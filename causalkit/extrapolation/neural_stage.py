@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
+from causalkit.extrapolation.control_function import ControlFunction, stage_rows
 from causalkit.nn import (
     TrainingOptions,
     arrays_of_module,
@@ -26,7 +25,7 @@ from causalkit.nn import (
     validation_split,
 )
 from causalkit.nn.blocks import check_layer_sizes
-from causalkit.validation import check_integer, check_matrix, check_sample_weight, check_vector
+from causalkit.validation import check_integer
 
 __all__ = ["NeuralControlFunction", "NeuralFit"]
 
@@ -99,7 +98,7 @@ class NeuralFit:
         return self.scale * mlp_outputs(self.control, self.whiten_residual(points))[:, 0] + self.offsets[1]
 
 
-class NeuralControlFunction(BaseEstimator):
+class NeuralControlFunction(ControlFunction):
     r"""Additive control function with two networks that are trained together.
 
     .. math:: \min_{\nu,\psi} n^{-1}\sum_i w_i\{y_i - \nu(\phi_i) - \psi(R_i)\}^2
@@ -195,11 +194,7 @@ class NeuralControlFunction(BaseEstimator):
             λ_c of :math:`\lambda_c|n^{-1}\sum_i w_i(e_i - \bar e)(f_i - \bar f)|^2` with e = y - ν(φ). A step takes the
             inner product of the moments of two halves of its rows, which has no bias from single rows.
         """
-        points, _ = check_matrix(phi, "phi")
-        errors, _ = check_matrix(residual, "residual", n_rows=len(points), like="phi")
-        outcome = check_vector(y, "y", n_rows=len(points), like="phi")
-        weight = check_sample_weight(sample_weight, len(points), like="phi")
-        w = np.ones(len(points)) if weight is None else weight / weight.mean()
+        points, errors, outcome, w = stage_rows(phi, residual, y, sample_weight)
         sizes = check_layer_sizes(self.hidden_layer_sizes)
         steps = check_integer(self.max_steps, "max_steps", low=1)
         if int((w > 0).sum()) < _FEWEST_ROWS:
@@ -213,23 +208,6 @@ class NeuralControlFunction(BaseEstimator):
             self.fit_, self.loss_curve_, self.validation_curve_, self.n_steps_ = found
             self.n_features_in_ = points.shape[1]
         return self
-
-    def predict(self, phi: Any, residual: Any) -> Array:
-        """ν(φ) + ψ(R), shape (n,)."""
-        points = self._points(phi, "phi")
-        return self.fit_.nu(points) + self.fit_.psi(self._points(residual, "residual", len(points)))
-
-    def structural(self, phi: Any) -> Array:
-        """ν(φ), shape (n,)."""
-        points = self._points(phi, "phi")
-        return self.fit_.nu(points)
-
-    def _points(self, values: Any, name: str, n_rows: int | None = None) -> Array:
-        check_is_fitted(self)
-        points, _ = check_matrix(values, name, n_rows=n_rows, like=None if n_rows is None else "phi")
-        if points.shape[1] != self.n_features_in_:
-            raise ValueError(f"{name} has {points.shape[1]} columns, expected {self.n_features_in_} as in fit.")
-        return points
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
+from causalkit.extrapolation.control_function import ControlFunction, stage_rows
 from causalkit.extrapolation.splines import TensorSplines
-from causalkit.validation import check_integer, check_matrix, check_sample_weight, check_vector
+from causalkit.validation import check_integer
 
 __all__ = ["SplineControlFunction", "SplineFit"]
 
@@ -86,7 +85,7 @@ class SplineFit:
         return np.hstack([self.structural.design(phi), self.control.design(residual)]) - self.center
 
 
-class SplineControlFunction(BaseEstimator):
+class SplineControlFunction(ControlFunction):
     r"""Additive control function with penalised splines, in closed form.
 
     .. math:: \min_{\nu,\psi} n^{-1}\sum_i w_i\{y_i - \nu(\phi_i) - \psi(R_i)\}^2 + \text{smoothing}
@@ -158,34 +157,13 @@ class SplineControlFunction(BaseEstimator):
             λ_c of :math:`\lambda_c|n^{-1}\sum_i w_i(e_i - \bar e)(f_i - \bar f)|^2` with e = y - ν(φ): in the model
             its mean given the action is constant.
         """
-        points, _ = check_matrix(phi, "phi")
-        errors, _ = check_matrix(residual, "residual", n_rows=len(points), like="phi")
-        outcome = check_vector(y, "y", n_rows=len(points), like="phi")
-        weight = check_sample_weight(sample_weight, len(points), like="phi")
-        w = np.ones(len(points)) if weight is None else weight / weight.mean()
+        points, errors, outcome, w = stage_rows(phi, residual, y, sample_weight)
         knots = self._knots(points.shape[1])
         structural, control = TensorSplines.of(points, knots), TensorSplines.of(errors, knots)
         self.fit_ = _fit(structural, control, points, errors, outcome, w, self._grid(), moments, calibration)
         self.smoothing_ = self.fit_.smoothing
         self.n_features_in_ = points.shape[1]
         return self
-
-    def predict(self, phi: Any, residual: Any) -> Array:
-        """ν(φ) + ψ(R), shape (n,)."""
-        points = self._points(phi, "phi")
-        return self.fit_.nu(points) + self.fit_.psi(self._points(residual, "residual", len(points)))
-
-    def structural(self, phi: Any) -> Array:
-        """ν(φ), shape (n,)."""
-        points = self._points(phi, "phi")
-        return self.fit_.nu(points)
-
-    def _points(self, values: Any, name: str, n_rows: int | None = None) -> Array:
-        check_is_fitted(self)
-        points, _ = check_matrix(values, name, n_rows=n_rows, like=None if n_rows is None else "phi")
-        if points.shape[1] != self.n_features_in_:
-            raise ValueError(f"{name} has {points.shape[1]} columns, expected {self.n_features_in_} as in fit.")
-        return points
 
     def _knots(self, n_axes: int) -> int:
         if self.n_knots is not None:

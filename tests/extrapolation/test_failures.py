@@ -17,6 +17,7 @@ from causalkit.exceptions import (
     IdentificationError,
     MethodNotApplicableError,
     MissingDependencyError,
+    PersistenceError,
     UnsupportedActionError,
     WeakInstrumentWarning,
 )
@@ -231,7 +232,7 @@ def test_parameters_of_the_curve(options: dict, message: str) -> None:
         curve(**options).fit(ACTIONS, Y, features=LATENT)
 
 
-def test_action_features_that_change_the_rows_or_are_not_functions(tmp_path) -> None:
+def test_action_features_that_change_the_rows_or_cannot_be_saved(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"action_features returned shape \(200, 2\), expected \(400, k'\)"):
         encoder(action_features=lambda a: a[::2]).fit(FEATURES, actions=ACTIONS)
     save(encoder().fit(FEATURES, actions=ACTIONS), tmp_path / "plain")
@@ -243,6 +244,10 @@ def test_action_features_that_change_the_rows_or_are_not_functions(tmp_path) -> 
         LinearInvarianceEncoder.load(tmp_path / "plain", encoder_module="a module")
     with pytest.raises(ValueError, match="action_features must be callable; got str"):
         LinearInvarianceEncoder.load(tmp_path / "plain").attach_action_features("sin")
+    # A function anywhere else has no place that it could be put back to.
+    inside = encoder(basis=FunctionTransformer(lambda x: x)).fit(FEATURES, actions=ACTIONS)
+    with pytest.raises(PersistenceError, match=r"a callable .*code is never stored: set it to None before saving"):
+        save(inside, tmp_path / "inside")
 
 
 # ---------------------------------------------------------------------- curves
