@@ -41,6 +41,7 @@ class SpilloverResults:
         _constant: bool
         _row_labels: RowLabels | None
         effect_: Array
+        honest_effect_: Array
         effect_names_: tuple[str, ...]
         exposure_names_: tuple[str, ...]
         coef_: Array
@@ -316,7 +317,7 @@ class SpilloverResults:
         check_is_fitted(self)
         with warnings_at_caller():
             return calibration_test(
-                self.effect_,
+                self.honest_effect_,
                 self.outcome_residual_,
                 self._residuals,
                 folds=self.folds_[0],
