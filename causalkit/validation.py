@@ -93,15 +93,12 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
             f"A dense array is required, so use {name}.toarray()."
         )
     try:
-        return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     except ValueError as error:
         raise ValueError(
             f"{name} must be an array, list, Series or frame with rows of equal lengths; it cannot be read ({error})."
         ) from None
-
-
-def _labels(array: NDArray[Any]) -> NDArray[Any]:
-    """The array in the byte order of this machine, which pandas needs to count its values."""
+    # In the byte order of this machine, which pandas needs to count values and torch to read them.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -401,7 +398,7 @@ def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | 
             f"{name} must hold one label per row: expected shape ({n_rows},) like "
             f"{like or 'the other arguments'}, got shape {array.shape}."
         )
-    codes, labels = pd.factorize(_labels(array), sort=False)
+    codes, labels = pd.factorize(array, sort=False)
     if (codes < 0).any():
         raise ValueError(
             f"{name} has {int((codes < 0).sum())} missing labels (first: row {int(np.argmax(codes < 0))}): "
@@ -429,7 +426,7 @@ def check_treatment(
             f"{name} must hold one level per row: expected shape ({n_rows},) like "
             f"{like or 'the other arguments'}, got shape {array.shape}."
         )
-    codes, levels = pd.factorize(_labels(array), sort=True)
+    codes, levels = pd.factorize(array, sort=True)
     if (codes < 0).any():
         raise ValueError(
             f"{name} has {int((codes < 0).sum())} missing values (first: row {int(np.argmax(codes < 0))}): "

@@ -13,7 +13,7 @@ from causalkit.debiasing.basis import chunks
 from causalkit.debiasing.downstream import contrast_names
 from causalkit.debiasing.effect_assembly import assemble_from_moments
 from causalkit.debiasing.effects import DebiasedEffect
-from causalkit.validation import check_sample_weight, check_vector
+from causalkit.validation import as_array, check_sample_weight, check_vector
 
 __all__ = ["EffectAccumulator"]
 
@@ -125,7 +125,7 @@ class EffectAccumulator:
 
         x = check_vector(predictions, "predictions")
         weight = check_sample_weight(sample_weight, len(x), like="predictions")
-        values = np.asarray(treatment.to_numpy() if hasattr(treatment, "to_numpy") else treatment).reshape(-1)
+        values = as_array(treatment, "treatment").reshape(-1)
         if len(values) != len(x):
             raise ValueError(f"treatment has {len(values)} rows, but predictions has {len(x)}.")
         codes, levels = pd.factorize(values)

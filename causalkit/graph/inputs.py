@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from causalkit.exceptions import AlignmentError, IdentificationError
 from causalkit.graph.alignment import check_graph, row_positions
 from causalkit.graph.features import check_features
-from causalkit.validation import Groups, check_choice, check_groups, check_sample_weight, check_vector
+from causalkit.validation import Groups, as_array, check_choice, check_groups, check_sample_weight, check_vector
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
@@ -235,7 +235,7 @@ def code_treatment(treatment: Any, n_rows: int, kind: str = "auto") -> CodedTrea
     check_choice(kind, "treatment_type", ("auto", "binary", "multi", "continuous"))
     if treatment is None:
         raise ValueError("treatment is missing: expected one value per row, got None. Pass treatment=.")
-    array = np.asarray(treatment.to_numpy() if hasattr(treatment, "to_numpy") else treatment)
+    array = as_array(treatment, "treatment")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or len(array) != n_rows:

@@ -112,6 +112,16 @@ def test_arms_without_two_rows_of_weight_are_refused(estimator: str, rows: int) 
         calibration.effect(x, treatment=arm, estimator=estimator, sample_weight=weight, **extra)
 
 
+def test_accumulator_reads_treatments_in_another_byte_order_and_names_ragged_ones() -> None:
+    calibration, treatment = LinearCalibration().fit(*_calibration()), np.array([0, 0, 1, 1])
+    swapped = treatment.astype(treatment.dtype.newbyteorder())
+    predictions = [0.1, 0.2, 0.3, 0.5]
+    first, second = (EffectAccumulator(calibration).update(predictions, t).result() for t in (treatment, swapped))
+    np.testing.assert_array_equal(first.estimate, second.estimate)
+    with pytest.raises(ValueError, match=r"treatment must be an array.*equal lengths"):
+        EffectAccumulator(calibration).update(predictions, [[0], [0, 1], [1], [1]])
+
+
 def test_accumulator_refuses_an_arm_of_one_row() -> None:
     calibration = LinearCalibration().fit(*_calibration())
     accumulator = EffectAccumulator(calibration).update([0.1, 0.2, 0.3], [0, 0, 1])

@@ -61,6 +61,46 @@ def test_values_in_another_container_give_the_same(target: Target) -> None:
     holds()
 
 
+@pytest.mark.parametrize(
+    ("name", "argument", "change"),
+    [
+        ("spillover", "treatment", "other byte order"),
+        ("linear", "groups", "other byte order"),
+        ("linear", "y", "index of tuples"),
+        ("reward_fixed_effects", "confounders", "index of tuples"),
+    ],
+)
+def test_labels_and_indices_that_pandas_compares(name: str, argument: str, change: str) -> None:
+    target = next(target for target in targets() if target.name == name)
+    outcome = run_attempt(target, Attempt("fit", ((argument, change),)), seconds=120.0)
+    assert outcome.kind == "answer", outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "change"),
+    [
+        ("linear", "X", "times 1e+160"),
+        ("linear", "y", "subnormal"),
+        ("spline", "X", "columns from 1e-150 to 1e150"),
+        ("tweedie_kde", "sample_weight", "one huge value"),
+        ("iv_like_analytic", "X", "times 1e-160"),
+        ("iv_like_plain", "y", "one None"),
+        ("iv_like_plain", "X", "dictionary"),
+        ("reward_fixed_effects", "X", "one huge value"),
+        ("reward_fixed_effects", "confounders", "ragged"),
+        ("reward_fixed_effects", "sample_weight", "dictionary"),
+        ("reward_pairwise", "X", "times 1e+300"),
+        ("reward_pairwise", "X", "columns named twice"),
+        ("alr", "X", "columns named by both"),
+        ("clr", "X", "columns named twice"),
+    ],
+)
+def test_input_that_broke_computations_is_named(name: str, argument: str, change: str) -> None:
+    target = next(target for target in targets() if target.name == name)
+    outcome = run_attempt(target, Attempt("fit", ((argument, change),)), seconds=120.0)
+    assert outcome.kind == "refused", f"{outcome.kind}: {outcome.detail}"
+
+
 # ---------------------------------------------------------------------- the verdicts themselves
 
 
