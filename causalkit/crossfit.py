@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -21,6 +21,7 @@ from causalkit._crossfit_tasks import (
     root_seed,
     task_seed,
 )
+from causalkit.documented import DocumentedEstimator
 from causalkit.validation import check_groups, check_integer
 
 __all__ = ["CrossFitResult", "CrossFitter", "Nuisance", "run_tasks"]
@@ -48,7 +49,7 @@ class CrossFitResult:
     levels: dict[str, Array] = field(default_factory=dict)
 
 
-class CrossFitter(BaseEstimator):
+class CrossFitter(DocumentedEstimator):
     r"""Out-of-fold predictions :math:`\hat f^{(-k(i))}(X_i)` of nuisance models.
 
     The rows are split once for all nuisances. Every (repeat, fold, nuisance) is one task of a single

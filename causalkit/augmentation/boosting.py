@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +20,7 @@ from causalkit.augmentation.moments import Layout, chunk_moments
 from causalkit.augmentation.parameter_warnings import warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
+from causalkit.documented import DocumentedEstimator
 from causalkit.validation import check_fit_table, check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeBoostingRegressor"]
@@ -30,7 +31,7 @@ PENALTIES = ("pointwise", "paired", "projected")
 RANK_TOL = 1e-8  # as in the linear estimator
 
 
-class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, BaseEstimator):
+class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, DocumentedEstimator):
     r"""Boosted regression trees with a penalty on what the augmentation changes.
 
     With r = y - h(GX) and δ = h(GX) - h(X) the trees minimise, stage by stage,

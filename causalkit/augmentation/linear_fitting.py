@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.base import MultiOutputMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,6 +32,7 @@ from causalkit.augmentation.solution import (
     refuse_all_moved,
     solve,
 )
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import (
     MethodNotApplicableError,
     UnderIdentifiedError,
@@ -53,7 +54,7 @@ __all__ = ["IVLikeFitting"]
 Array = NDArray[np.float64]
 
 
-class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, BaseEstimator):
+class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, DocumentedEstimator):
     """Reads rows, makes pairs, and solves: the part of the linear estimators before the results."""
 
     # Rows of the fit, kept for a second pass: files hold moments, coefficients and parameters.

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 
 from causalkit.augmentation.net_fit import IVLikeNetMixin
 from causalkit.augmentation.net_pairs import Targets, fit_scaling
+from causalkit.documented import DocumentedEstimator
 
 __all__ = ["IVLikeNetClassifier", "IVLikeNetRegressor"]
 
 Array = NDArray[np.float64]
 
 
-class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
+class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, DocumentedEstimator):
     r"""Network whose predictions change little under an augmentation, or whose residuals ignore instruments.
 
     Estimand: f in y = f(x) + ξ with hidden confounding, E[ξ|x] ≠ 0, under transformations with f(gx) = f(x)
@@ -184,7 +185,7 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, BaseEstimator):
         return tags
 
 
-class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, BaseEstimator):
+class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, DocumentedEstimator):
     r"""Classifier whose probabilities change little under an augmentation, or whose residuals ignore instruments.
 
     Estimand: class probabilities that do not use what the augmentation changes. Estimator: with p(·) the

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.composition.parts import PartsMixin, check_total, closed
+from causalkit.documented import DocumentedEstimator
 from causalkit.validation import check_vector
 
 __all__ = ["BoxCoxCLR", "box_cox_inverse", "box_cox_log_ratios"]
@@ -19,7 +19,7 @@ _MAX_STEPS = 200
 _SLACK = 1e-9
 
 
-class BoxCoxCLR(PartsMixin, BaseEstimator):
+class BoxCoxCLR(PartsMixin, DocumentedEstimator):
     r"""Centred Box-Cox transform of proportions; it takes zeros and tends to CLR as α → 0.
 
     .. math:: y_{ij} = \frac1\alpha \Big( x_{ij}^\alpha - \frac1D \textstyle\sum_k x_{ik}^\alpha \Big),

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.composition.covariance import centre_logs, weighted_crossproduct
 from causalkit.composition.log_ratios import centred_log_ratios
 from causalkit.composition.penalised_likelihood import TARGETS, largest_covariance, solve_sparse
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import ConvergenceWarning, DegenerateLogRatioError, DegreesOfFreedomError
 from causalkit.validation import check_choice, check_composition, check_integer, check_sample_weight
 
@@ -22,7 +22,7 @@ __all__ = ["CompositionalGraphicalLasso"]
 Array = NDArray[np.float64]
 
 
-class CompositionalGraphicalLasso(BaseEstimator):
+class CompositionalGraphicalLasso(DocumentedEstimator):
     r"""Sparse partial correlations of the parts of a whole.
 
     With Γ the covariance of the centred log-ratios, the estimate is

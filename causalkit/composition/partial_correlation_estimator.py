@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from causalkit.composition.covariance import CentredLogs, centre_logs
@@ -25,6 +25,7 @@ from causalkit.composition.readouts import NetworkReadoutMixin
 from causalkit.composition.resolve import choose_test, resample_tests
 from causalkit.composition.rows import check_rows, refuse_repeated_names
 from causalkit.composition.shrinkage import METHODS
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import DegreesOfFreedomError, InferenceUnavailableError, ShrinkageWarning
 from causalkit.inference.result import check_confidence_level
 from causalkit.validation import (
@@ -40,7 +41,7 @@ Array = NDArray[np.float64]
 _DENSE_LIMIT = 5000
 
 
-class CompositionalPartialCorrelation(NetworkReadoutMixin, BaseEstimator):
+class CompositionalPartialCorrelation(NetworkReadoutMixin, DocumentedEstimator):
     r"""Partial correlations of the parts of a composition.
 
     Estimand: with Γ the covariance of centred log-ratios and Γ⁺ its pseudo-inverse,

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.composition.contrasts import contrast_matrix
 from causalkit.composition.log_ratios import (
@@ -16,13 +15,14 @@ from causalkit.composition.log_ratios import (
     isometric_log_ratios,
 )
 from causalkit.composition.parts import PartsMixin, check_total, closed, closed_exp, part_position
+from causalkit.documented import DocumentedEstimator
 
 __all__ = ["ALR", "CLR", "ILR", "Closure"]
 
 Array = NDArray[np.float64]
 
 
-class Closure(PartsMixin, BaseEstimator):
+class Closure(PartsMixin, DocumentedEstimator):
     r"""Rows scaled to a common total.
 
     .. math:: x_{ij} \mapsto \kappa\, x_{ij} / \textstyle\sum_k x_{ik}
@@ -80,7 +80,7 @@ class Closure(PartsMixin, BaseEstimator):
         return self._part_names(input_features)
 
 
-class CLR(PartsMixin, BaseEstimator):
+class CLR(PartsMixin, DocumentedEstimator):
     r"""Centred log-ratios.
 
     .. math:: c_{ij} = \log x_{ij} - \frac1D \textstyle\sum_k \log x_{ik}
@@ -144,7 +144,7 @@ class CLR(PartsMixin, BaseEstimator):
         return np.array([f"clr({part})" for part in self._part_names(input_features)], dtype=object)
 
 
-class ALR(PartsMixin, BaseEstimator):
+class ALR(PartsMixin, DocumentedEstimator):
     r"""Additive log-ratios: log-ratios to one part, or to the geometric mean of a group of parts.
 
     .. math:: y_{ij} = \log x_{ij} - \frac1{|b|} \textstyle\sum_{k \in b} \log x_{ik}
@@ -234,7 +234,7 @@ class ALR(PartsMixin, BaseEstimator):
         return np.array([f"log({part}/{base})" for part in kept], dtype=object)
 
 
-class ILR(PartsMixin, BaseEstimator):
+class ILR(PartsMixin, DocumentedEstimator):
     r"""Isometric log-ratios: coordinates on an orthonormal basis of log-contrasts.
 
     .. math:: z_i = V^\top \log x_i, \quad V^\top V = I, \quad V^\top 1 = 0

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.composition.parts import PartsMixin, closed
 from causalkit.composition.zero_counts import (
@@ -21,6 +20,7 @@ from causalkit.composition.zero_counts import (
 from causalkit.composition.zero_limits import MinimumFill, MultiplicativeFill, fit_lognormal
 from causalkit.composition.zero_log_ratio_em import fit_log_ratio_normal
 from causalkit.composition.zero_log_ratio_svd import fit_low_rank
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import ZeroReplacementError, ZeroReplacementWarning
 from causalkit.validation import check_choice, check_integer
 
@@ -33,7 +33,7 @@ _LIMIT_METHODS = ("multiplicative", "lognormal", "lrem", "lrsvd")
 _LARGE_SHARE = 0.3
 
 
-class ZeroReplacement(PartsMixin, BaseEstimator):
+class ZeroReplacement(PartsMixin, DocumentedEstimator):
     r"""Replace zeros by small amounts, so that log-ratios exist.
 
     ``fit`` learns limits, totals and models from training rows; ``transform`` applies them to any rows.

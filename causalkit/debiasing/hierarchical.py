@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.debiasing.basis import CellBasis
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
@@ -17,6 +16,7 @@ from causalkit.debiasing.calibration_sample import CalibrationSample, check_cali
 from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
 from causalkit.debiasing.site_distribution import RandomEffects, SiteDistribution, dersimonian_laird, shrink
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import CalibrationError, CalibrationWarning
 from causalkit.validation import check_choice, check_groups, check_integer
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 _MINIMUM_SITE_ROWS = 5
 
 
-class HierarchicalCalibration(CorrectionMixin, BaseEstimator):
+class HierarchicalCalibration(CorrectionMixin, DocumentedEstimator):
     r"""Linear calibration by site (country, centre, year) with partial pooling.
 
     Estimand: a mean, contrast or regression of the true outcome Y in sites with a calibration sample, or

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.basis import Basis, CellBasis
@@ -28,6 +27,7 @@ from causalkit.debiasing.calibration_sample import (
 from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.differential import line_per_treatment, shift_by_treatment
 from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.validation import Treatment, check_choice, check_treatment, check_vector
 
@@ -36,7 +36,7 @@ __all__ = ["LinearCalibration"]
 Array = NDArray[np.float64]
 
 
-class LinearCalibration(CorrectionMixin, BaseEstimator):
+class LinearCalibration(CorrectionMixin, DocumentedEstimator):
     r"""Linear calibration of predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in

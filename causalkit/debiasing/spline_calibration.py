@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.debiasing.basis import NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
 from causalkit.debiasing.correction import CorrectionMixin, check_increasing
 from causalkit.debiasing.fitted import FittedCorrection, spline_on_raw_scale
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import CalibrationError, WeakInstrumentWarning
 from causalkit.linear import linear_moments
 from causalkit.validation import check_integer
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 _STRONG = 10.0
 
 
-class SplineCalibration(CorrectionMixin, BaseEstimator):
+class SplineCalibration(CorrectionMixin, DocumentedEstimator):
     r"""Outcome-calibrated natural spline for predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 
 from causalkit.debiasing.basis import Basis, NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines, simple_regression
@@ -25,6 +24,7 @@ from causalkit.debiasing.score import (
 )
 from causalkit.debiasing.tweedie_parts import BerksonLine, berkson_line, custom_basis, stein_influence
 from causalkit.debiasing.working_model import breusch_pagan, residual_shape
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import CalibrationError, CalibrationWarning, DiscretePredictionsError
 from causalkit.validation import check_choice, check_integer, check_vector
 
@@ -33,7 +33,7 @@ __all__ = ["TweedieCorrection"]
 Array = NDArray[np.float64]
 
 
-class TweedieCorrection(CorrectionMixin, BaseEstimator):
+class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
     r"""Tweedie's correction of predictions used as outcomes.
 
     Estimand: a mean, contrast or regression of the true outcome Y, where only predictions Ŷ are seen in

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from causalkit.documented import DocumentedEstimator
 from causalkit.validation import check_matrix, check_sample_weight, check_vector
 
 __all__ = ["ControlFunction", "stage_rows"]
@@ -25,7 +25,7 @@ def stage_rows(phi: Any, residual: Any, y: Any, sample_weight: Any) -> tuple[Arr
     return points, errors, outcome, np.ones(len(points)) if weight is None else weight / weight.mean()
 
 
-class ControlFunction(BaseEstimator):
+class ControlFunction(DocumentedEstimator):
     """Answers of a second stage whose ``fit_`` has both parts, ``nu`` and ``psi``."""
 
     fit_: Any

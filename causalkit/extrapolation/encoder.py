@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import IdentificationError, WeakInstrumentWarning
 from causalkit.extrapolation.encoder_answers import EncoderAnswers
 from causalkit.extrapolation.encoder_inputs import EncoderRows, action_moments, encoder_rows
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 _LEVEL = 0.01
 
 
-class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, BaseEstimator):
+class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, DocumentedEstimator):
     r"""Coordinates φ(X) of features whose mean given the action is linear.
 
     .. math:: E[\phi(X) \mid A] = WA + b

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import RegressorTags
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, diagnose, misses
 from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings, calibration_weight, check_curve_rows
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 _LEVEL = 0.01
 
 
-class Rep4Ex(DoseCurves, BaseEstimator):
+class Rep4Ex(DoseCurves, DocumentedEstimator):
     r"""Mean outcome under interventions beyond the data, through features on which actions act linearly.
 
     Actions A move hidden variables linearly, Z = MA + V; features X show Z through an unknown injective map; the

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from causalkit.documented import DocumentedEstimator
 from causalkit.graph.encoder_base import GNNMixin
 from causalkit.graph.encoder_training import Target
 from causalkit.validation import check_vector
@@ -22,7 +23,7 @@ __all__ = ["GNNClassifier", "GNNRegressor"]
 Array = NDArray[np.float64]
 
 
-class GNNRegressor(RegressorMixin, GNNMixin, BaseEstimator):
+class GNNRegressor(RegressorMixin, GNNMixin, DocumentedEstimator):
     r"""Mean outcome of nodes from their own and their neighbours' covariates.
 
     Estimand: :math:`m(i) = E[Y_i \mid X, G]`. Estimator: the mean over bags of networks f with
@@ -203,7 +204,7 @@ class GNNRegressor(RegressorMixin, GNNMixin, BaseEstimator):
         return self.target_scale_**2
 
 
-class GNNClassifier(ClassifierMixin, GNNMixin, BaseEstimator):
+class GNNClassifier(ClassifierMixin, GNNMixin, DocumentedEstimator):
     r"""Class probabilities of nodes from their own and their neighbours' covariates.
 
     Estimand: :math:`P(Y_i = k \mid X, G)`, such as the probability of a treatment. Estimator: the mean over bags of

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import GraphCoverageWarning, GraphError
 from causalkit.graph.alignment import check_graph, row_positions
 from causalkit.graph.features import check_features
@@ -33,7 +34,7 @@ _WARN_SHARE = 0.2
 _WARN_DIFFERING = 0.5
 
 
-class HopFeatures(TransformerMixin, BaseEstimator):
+class HopFeatures(TransformerMixin, DocumentedEstimator):
     r"""Covariates of a node and aggregates of its neighbours' covariates.
 
     The columns are

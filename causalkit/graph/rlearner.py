@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.features import check_features
@@ -37,7 +37,7 @@ __all__ = ["GraphRLearner"]
 Array = NDArray[np.float64]
 
 
-class GraphRLearner(RLearnerResults, BaseEstimator):
+class GraphRLearner(RLearnerResults, DocumentedEstimator):
     r"""Effects of a treatment on the nodes of a network, for each node and on average.
 
     The estimand is :math:`\tau(x, G)_i = E[Y_i(1) - Y_i(0) \mid X, G]`. Outcome and treatment models on own and

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.features import check_features
 from causalkit.graph.inputs import check_same_rows
@@ -27,7 +27,7 @@ __all__ = ["SpilloverRLearner"]
 Array = NDArray[np.float64]
 
 
-class SpilloverRLearner(SpilloverResults, BaseEstimator):
+class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
     r"""Effects of own treatment and of the treatments of neighbours.
 
     The exposure :math:`G_i = f(T_{-i}, \text{graph})` says which part of the other treatments matters. The model is

