@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["stopped_fit_problem"]
@@ -30,6 +32,12 @@ def _of_session(session: int) -> list[int]:
     return alive
 
 
+def _end(session: int) -> None:
+    for pid in _of_session(session):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def stopped_fit_problem(family: str, when: str, seconds: float = 300.0) -> tuple[str, str]:
     """Run a fit that is stopped.
 
@@ -47,9 +55,10 @@ def stopped_fit_problem(family: str, when: str, seconds: float = 300.0) -> tuple
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        for pid in _of_session(process.pid):
-            os.kill(pid, 9)
         return "nothing", f"no end within {seconds:g} s"
+    finally:
+        if process.poll() is None:  # also when the book itself is interrupted
+            _end(process.pid)
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         return "nothing", f"the process ended with status {process.returncode} and said nothing"
@@ -63,6 +72,5 @@ def stopped_fit_problem(family: str, when: str, seconds: float = 300.0) -> tuple
         time.sleep(0.2)
     if orphans:
         problems.append(f"{len(orphans)} processes are left")
-        for pid in orphans:
-            os.kill(pid, 9)
+        _end(process.pid)
     return str(report["ended"]), "; ".join(problems)
