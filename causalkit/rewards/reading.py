@@ -266,6 +266,6 @@ def _length(value: Any) -> int | None:
     if hasattr(value, "shape"):  # asked before dict: a sparse matrix may be one
         return int(value.shape[0]) if len(value.shape) else None
     if isinstance(value, dict):
-        first = next(iter(value.values()), None)
+        first: Any = next(iter(value.values()), None)
         return len(first) if hasattr(first, "__len__") else None
     return len(value) if hasattr(value, "__len__") else None
