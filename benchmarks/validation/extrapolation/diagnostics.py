@@ -48,7 +48,6 @@ _REACH = {
 }
 _ONE_DIGIT = (5e-6, 5e-4, 2e-18)
 _SMALLEST = 1e-4
-_MOST_ACTIONS = 2000
 _LARGE = 1_000_000
 _BLOCK = 50_000
 HERMITE = (2, 3, 4, 5)
@@ -119,13 +118,13 @@ def _support(r: int, alpha: float) -> dict[str, float]:
     sample = make_intervention_curve(strength=alpha, random_state=r)
     matrix, intercept, residual = action_line(sample.latent, sample.actions, None)
     support = ActionSupport(sample.latent, residual, sample.actions, matrix, intercept, len(sample.y), r)
-    centers = support.actions[:_MOST_ACTIONS] @ matrix.T + intercept
     found = {}
     for a in _POINTS:
         if effective_share(alpha, a) >= _SMALLEST:
             middle = matrix @ np.array([a]) + intercept
-            covariance = np.atleast_2d(np.cov(support.residual.T))
-            found[f"{a:g}"] = effective_sample_size(support.residual + middle, middle, centers, covariance)
+            found[f"{a:g}"] = effective_sample_size(
+                support.residual + middle, middle, support.centers, support.covariance
+            )
         else:
             found[f"{a:g}"] = float(support_table(support, np.array([[a]]))["flag"].iloc[0] == "unsupported")
     return found
