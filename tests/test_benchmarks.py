@@ -101,7 +101,7 @@ def test_a_missing_peer_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, "ppi_py", None)
     assert main(["peers", "debiasing", "--sections", "L"]) == 0
     printed = capsys.readouterr().out
-    assert "pip install 'causalkit[bench]'" in printed and "2 skipped" in printed
+    assert "pip install -e '.[bench]'" in printed and "2 skipped" in printed
 
 
 def test_the_summary_counts_every_status() -> None:

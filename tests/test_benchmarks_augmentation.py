@@ -85,7 +85,7 @@ def test_missing_peers_are_named_with_their_extra(
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["peers", "augmentation", "--sections", "ATB"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("pip install 'causalkit[bench]'") == 5 and "5 skipped" in printed
+    assert printed.count("pip install -e '.[bench]'") == 5 and "5 skipped" in printed
 
 
 def test_validation_writes_its_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_absent_torch_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [*networks.one_action_rows(Tier()), *networks.two_action_rows(Tier()), *curves.two_action_rows(Tier())]
     rows += list(times.rows(Tier()))[2:]
     assert [row.status for row in rows] == ["skipped"] * 4
-    assert all("causalkit[torch]" in row.note for row in rows)
+    assert all("'.[torch]'" in row.note for row in rows)
 
 
 class _Quick:
@@ -147,7 +147,7 @@ def test_missing_engression_is_named_with_its_extra(
     monkeypatch.setattr(errors, "draws", _fabricated)
     assert main(["peers", "extrapolation", "--sections", "E"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("engression is not installed: pip install 'causalkit[bench]'") == 2 and "2 skipped" in printed
+    assert printed.count("engression is not installed: pip install -e '.[bench]'") == 2 and "2 skipped" in printed
     # Errors 1 for all but the network, which has ½: Rep4Ex over the network is 2.
     assert "Rep4Ex() over network of y on A" in printed and "in 0 of 2 draws" in printed
 

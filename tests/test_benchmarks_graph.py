@@ -125,8 +125,8 @@ def test_absent_peers_are_named_with_their_extra(
     assert main(["peers", "graph", "--sections", "TSWE"]) == 0
     printed = capsys.readouterr().out
     assert "4 skipped" in printed
-    assert printed.count("pip install 'causalkit[bench]'") == 2
-    assert printed.count("pip install 'causalkit[econml]'") == 2
+    assert printed.count("pip install -e '.[bench]'") == 2
+    assert printed.count("pip install -e '.[econml]'") == 2
 
 
 def test_spillover_rows_stand_without_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_spillover_rows_stand_without_the_peer(monkeypatch: pytest.MonkeyPatch) 
     }
     monkeypatch.setattr(spillover, "uptake", lambda tier, varying: found | {"direct_mse": np.full(4, 0.2)})
     done = {row.id: row for row in spillover.rows(Tier(full=True))}
-    assert done["F16.5"].status == "skipped" and "causalkit[bench]" in done["F16.5"].note
+    assert done["F16.5"].status == "skipped" and "'.[bench]'" in done["F16.5"].note
     assert done["F16.1"].status == "ok" and done["F17.11"].status == "SHORT"
 
 

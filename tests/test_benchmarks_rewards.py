@@ -126,7 +126,7 @@ def test_missing_peers_are_named_with_their_extra(
     monkeypatch.setattr(absorbing, "_CASES", ((2000, 2, (20,)),))
     assert main(["peers", "rewards", "--sections", "FD"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("pip install 'causalkit[bench]'") == 3 and "3 skipped" in printed
+    assert printed.count("pip install -e '.[bench]'") == 3 and "3 skipped" in printed
 
 
 def test_validation_writes_its_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ RAISES = ">>> raise MissingDependencyError({!r})\n>>> 1\n2\n"
 @pytest.mark.parametrize(
     ("text", "need"),
     [
-        (RAISES.format("nets need torch: pip install 'causalkit[torch]'."), "torch"),
+        (RAISES.format("nets need torch: pip install -e '.[torch]'."), "torch"),
         (RAISES.format('plots need matplotlib: pip install -e ".[plot]".'), "plot"),
         (RAISES.format("graphs need it: pip install no-such-package."), "no-such-package"),
         (">>> import no_such_package\n", "no_such_package"),
@@ -146,7 +146,7 @@ def test_example_that_names_what_is_missing_is_right(text: str, need: str) -> No
     [
         ">>> 1\n2\n",
         ">>> 1 / 0\n",
-        RAISES.format("nets need torch: pip install 'causalkit[torch]'."),  # it is installed
+        RAISES.format("nets need torch: pip install -e '.[torch]'."),  # it is installed
         RAISES.format("something is missing"),
         ">>> __import__('no_such_package')\n",  # the package's own import, not the reader's
     ],
@@ -182,7 +182,7 @@ class Plain(BaseEstimator):
         return self
 class Net(Plain):
     def fit(self, X, y):
-        raise MissingDependencyError("nets need torch: pip install 'causalkit[torch]'.")
+        raise MissingDependencyError("nets need torch: pip install -e '.[torch]'.")
 def case(name, estimator):
     return SimpleNamespace(name=name, estimator=estimator, adapter=estimator, make_data=data)
 def data():

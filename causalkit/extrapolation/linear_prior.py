@@ -39,7 +39,7 @@ def import_pyro() -> Any:
         import pyro
     except ImportError as error:
         raise MissingDependencyError(
-            "method=\"linear_prior\" needs Pyro, which is not installed: pip install 'causalkit[bayes]'."
+            "method=\"linear_prior\" needs Pyro, which is not installed: pip install -e '.[bayes]'."
         ) from error
     return pyro
 

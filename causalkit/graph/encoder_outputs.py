@@ -35,7 +35,7 @@ def import_neural() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"message-passing encoders need torch_geometric, which cannot be imported ({error}): "
-            "pip install 'causalkit[graph]', or use encoder='sign', which does without."
+            "pip install -e '.[graph]', or use encoder='sign', which does without."
         ) from error
     return neural
 

@@ -121,9 +121,7 @@ def to_pyg(graph: Graph) -> Any:
         import torch
         from torch_geometric.data import Data
     except ImportError as error:
-        raise MissingDependencyError(
-            "to_pyg needs torch and torch_geometric: pip install 'causalkit[graph]'."
-        ) from error
+        raise MissingDependencyError("to_pyg needs torch and torch_geometric: pip install -e '.[graph]'.") from error
     rows = graph.adjacency("raw").tocoo()
     edge_index = torch.from_numpy(np.stack([rows.coords[1], rows.coords[0]]).astype(np.int64))
     data = Data(edge_index=edge_index, num_nodes=graph.n_nodes)

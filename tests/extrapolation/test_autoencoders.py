@@ -660,7 +660,7 @@ def test_features_and_codes_of_another_shape(sample, actions):
 )
 def test_missing_packages_name_the_extra(package, method, extra, sample, actions, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingDependencyError, match=rf"causalkit\[{extra}\]"):
+    with pytest.raises(MissingDependencyError, match=rf"'\.\[{extra}\]"):
         fit(sample.features, actions, method=method)
 
 

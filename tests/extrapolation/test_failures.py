@@ -361,7 +361,7 @@ def test_nothing_fitted_and_interrupts_leave_nothing(monkeypatch: pytest.MonkeyP
 
 def test_networks_without_torch_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"causalkit\[torch\]"):
+    with pytest.raises(MissingDependencyError, match=r"'\.\[torch\]"):
         NeuralControlFunction().fit(LATENT, LATENT, Y)
 
 

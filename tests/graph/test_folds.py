@@ -306,7 +306,7 @@ def test_a_partitioner_that_is_not_installed_is_named(monkeypatch):
     if importlib.util.find_spec("pymetis") is not None:
         monkeypatch.setitem(sys.modules, "pymetis", None)
     graph = Graph.from_edges(grid(6)[0], n_nodes=36)
-    with pytest.raises(MissingDependencyError, match=r"pymetis: pip install 'causalkit\[graph\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pymetis: pip install -e '\.\[graph\]'"):
         GraphKFold(partitioner="metis").split(np.zeros((36, 1)), graph=graph)
 
 

@@ -41,7 +41,7 @@ def test_importing_the_package_loads_no_torch():
 
 def test_missing_torch_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingDependencyError, match=r"causalkit\[torch\]"):
+    with pytest.raises(MissingDependencyError, match=r"'\.\[torch\]"):
         import_torch()
 
 

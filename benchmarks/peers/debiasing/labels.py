@@ -21,7 +21,7 @@ __all__ = ["labels"]
 
 Array = NDArray[np.float64]
 
-_MISSING = "ppi-python is not installed: pip install 'causalkit[bench]'"
+_MISSING = "ppi-python is not installed: pip install -e '.[bench]'"
 
 
 def labels(tier: Tier) -> Iterator[Row]:

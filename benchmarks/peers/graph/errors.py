@@ -43,7 +43,7 @@ def _draw(rng: np.random.Generator, r: int, make: str) -> Mapping[str, float]:
 def errors(tier: Tier) -> Iterator[Row]:
     """E1 varying effects, E2 a complicated baseline."""
     if peer("econml") is None:
-        reason = "peer absent: econml is not installed: pip install 'causalkit[econml]'"
+        reason = "peer absent: econml is not installed: pip install -e '.[econml]'"
         yield skipped("E1.1", "errors of effects beside econml", reason)
         return
     for number, (make, bar) in enumerate(_BARS.items()):

@@ -62,7 +62,7 @@ def large_networks(tier: Tier) -> Iterator[Row]:
 def _peer_rows(label: str, what: str, n: int, total: float) -> Iterator[Row]:
     words = f"{what}: our time over NonParamDML's, boosting in three roles, cv=5, on hop features"
     if peer("econml") is None:
-        yield skipped(f"{label}.5", words, "peer absent: econml is not installed: pip install 'causalkit[econml]'")
+        yield skipped(f"{label}.5", words, "peer absent: econml is not installed: pip install -e '.[econml]'")
         return
     theirs = measured("econml", n)
     note = f"{theirs['fit']:.3g} s of its fit alone; peak {theirs['peak'] / _GIGABYTE:.2g} GB"

@@ -24,7 +24,7 @@ def small(tier: Tier) -> Iterator[Row]:
 
     what = "n=1000, default fit: our time over CausalForestDML(cv=5, n_estimators=500)"
     if peer("econml") is None:
-        yield skipped("T1.1", what, "peer absent: econml is not installed: pip install 'causalkit[econml]'")
+        yield skipped("T1.1", what, "peer absent: econml is not installed: pip install -e '.[econml]'")
         return
     cases = (("varying effects", "make_graph_heterogeneity"), ("complicated baseline", "make_graph_complex_baseline"))
     for number, (words, name) in enumerate(cases):

@@ -139,7 +139,7 @@ def _net_rows(tier: Tier) -> Iterator[Row]:
     try:
         import torch
     except ImportError:
-        yield skipped("H3", "networks on coloured digits", "torch is not installed: pip install 'causalkit[torch]'")
+        yield skipped("H3", "networks on coloured digits", "torch is not installed: pip install -e '.[torch]'")
         return
     splits = tier.size(10, 2)
     draws = _over_splits(_nets, splits, tier.n_jobs, device="cpu")

@@ -19,7 +19,7 @@ __all__ = ["peer_rows"]
 
 Array = NDArray[np.float64]
 
-_INSTALL = "peer absent: {} is not installed: pip install 'causalkit[bench]'"
+_INSTALL = "peer absent: {} is not installed: pip install -e '.[bench]'"
 _ALPHAS = (0.01, 0.1, 1.0, 10.0)
 # Seed, rows, instruments, strength of the first stage, effect of the first instrument on y: one set of each kind.
 _SETS = {

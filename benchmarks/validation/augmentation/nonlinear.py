@@ -83,7 +83,7 @@ def rows(tier: Tier) -> Iterator[Row]:
     for number, name in enumerate(_MAKERS):
         label = f"I{number + 1}"
         if name not in measured:
-            yield skipped(label, name, "torch is not installed: pip install 'causalkit[torch]'")
+            yield skipped(label, name, "torch is not installed: pip install -e '.[torch]'")
             continue
         yield from _rows_of(label, name, measured[name])
 

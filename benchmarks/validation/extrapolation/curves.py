@@ -27,7 +27,7 @@ __all__ = ["default_rows", "null_rows", "oracle_rows", "two_action_rows"]
 
 _DRAWS, _FEW = 5, 3
 _NULL_GRID = np.arange(-2.0, 2.01, 0.25)[:, None]
-_TORCH = "torch is not installed: pip install 'causalkit[torch]'"
+_TORCH = "torch is not installed: pip install -e '.[torch]'"
 
 
 def _oracle(r: int, n_latent: int) -> dict[str, float]:

@@ -29,7 +29,7 @@ _PENALTY, _KERNEL_PENALTY = 1.0, 100.0
 
 def missing() -> str:
     """Why networks cannot be trained here; empty if they can."""
-    return "" if installed("torch") else "torch is not installed: pip install 'causalkit[torch]'"
+    return "" if installed("torch") else "torch is not installed: pip install -e '.[torch]'"
 
 
 def autoencoder(

@@ -107,7 +107,7 @@ def econml_rows(tier: Tier) -> Iterator[Row]:
     every, _, peers = attachment(tier)
     other = baseline(tier)
     if not peers:
-        reason = "econml is not installed: pip install 'causalkit[econml]'"
+        reason = "econml is not installed: pip install -e '.[econml]'"
         yield skipped("A19.1", f"{_C}: default over CausalForestDML on hop features", reason)
         return
     ours = joined({"default": every["default"][: len(peers["causal_forest"])]})["default"]

@@ -58,7 +58,7 @@ def _constant_rows(sample: Any) -> Iterator[Row]:
         "H8.2", "average effect against the mean of its formula", gap(learner.ate().estimate, scores.mean()), _EXACT
     )
     if not installed("econml"):
-        reason = "econml is not installed: pip install 'causalkit[econml]'"
+        reason = "econml is not installed: pip install -e '.[econml]'"
         yield skipped("H8.3", "constant effect against LinearDML without X", reason)
         return
     from econml.dml import LinearDML

@@ -134,7 +134,7 @@ def rows(tier: Tier) -> Iterator[Row]:
             yield tier.mean_within(f"B8.{2 * number + 2}", words, found["only"], _LESS, 0.06)
     if not installed("torch_geometric"):
         for label, words in (("B9", "published design, effect of own covariates"), ("B12", "published recipe")):
-            yield skipped(label, words, "torch_geometric is not installed: pip install 'causalkit[graph]'")
+            yield skipped(label, words, "torch_geometric is not installed: pip install -e '.[graph]'")
         return
     local = draws(tier, _local, range(tier.size(5, 2)), seed=60_530)
     what = "published design, effect of own covariates, error/Var(τ)"
@@ -238,7 +238,7 @@ def _bare(sample: Any, folds: Any, seed: int) -> float:
 def encoders(tier: Tier) -> Iterator[Row]:
     """B14: no encoder loses a node's own covariates."""
     if not installed("torch_geometric"):
-        reason = "torch_geometric is not installed: pip install 'causalkit[graph]'"
+        reason = "torch_geometric is not installed: pip install -e '.[graph]'"
         yield skipped("B14", "accuracy of the treatment by encoder", reason)
         return
     found = draws(tier, _encoder_draw, range(tier.size(6, 2)), seed=_SEED["ba"])

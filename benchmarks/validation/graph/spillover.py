@@ -96,7 +96,7 @@ def rows(tier: Tier) -> Iterator[Row]:
 
 def _peer_rows(tier: Tier, label: str, what: str, found: Draws) -> Iterator[Row]:
     if "peer_direct_se" not in found:
-        reason = "peer absent: graphdml is not installed: pip install 'causalkit[bench]'"
+        reason = "peer absent: graphdml is not installed: pip install -e '.[bench]'"
         yield skipped(f"{label}.5", f"{what}: mean standard error over graphdml's", reason)
         for number, name in enumerate(_NAMES):
             words = f"{what}: mean standard error, {name}"
