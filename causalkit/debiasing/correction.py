@@ -100,7 +100,7 @@ class CorrectionMixin(TransformerMixin):
                 f"The feature names should match those that were passed during fit: predictions has column "
                 f"{str(columns[0])!r}, expected {known[0]!r}."
             )
-        shape = getattr(predictions, "shape", ())  # of lists check_vector says what is wrong
+        shape: tuple[int, ...] = getattr(predictions, "shape", ())  # of lists check_vector says what is wrong
         if len(shape) == 2 and shape[1] != 1:
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting 1 feature as input: pass the one "

@@ -231,10 +231,6 @@ def _truth(truth: Any, ray: ActionRay) -> Array:
 def _baselines(estimator: Any, ray: ActionRay, wanted: Any) -> pd.DataFrame | None:
     if wanted is False or wanted is None:
         return None
-    table: pd.DataFrame = estimator.baselines(ray.actions).drop(columns="Rep4Ex")
-    if wanted is True:
-        return table
-    unknown = [name for name in wanted if name not in table.columns]
-    if unknown:
-        raise ValueError(f"baselines {unknown} are not among {list(table.columns)}.")
-    return table[list(wanted)]
+    names = None if wanted is True else list(wanted)
+    table: pd.DataFrame = estimator.baselines(ray.actions, names=names).drop(columns="Rep4Ex")
+    return table

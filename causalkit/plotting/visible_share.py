@@ -118,7 +118,7 @@ class VisibleShareDisplay:
         ax.plot(
             number[~seen], heights[~seen], "o", ms=6, mfc="none", mec=COLOURS["data"], ls="none", label="cannot be seen"
         )
-        ax.axhline(self.noise, color=COLOURS["naive"], lw=1.2, ls="--", label="three times what noise shows")
+        ax.axhline(self.noise, color=COLOURS["naive"], lw=1.2, ls="--", label="largest without a signal, 95 %")
         ax.set_yscale("log")
         low = min(float(heights.min()), self.noise)
         ax.set(ylim=(max(low / 3, _FLOOR), 1.5), xlim=(0.4, len(number) + 0.6))

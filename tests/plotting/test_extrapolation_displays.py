@@ -51,10 +51,9 @@ class TwoActions:
         )
         return SimpleNamespace(estimate=result.estimate, conf_int=result.conf_int, support=self.support(actions))
 
-    def baselines(self, actions):
-        return pd.DataFrame(
-            {"Rep4Ex": self.predict(actions), "linear": actions[:, 0], "network": 100 * actions[:, 1] ** 2}
-        )
+    def baselines(self, actions, names=None):
+        table = {"linear": actions[:, 0], "network": 100 * actions[:, 1] ** 2}
+        return pd.DataFrame({"Rep4Ex": self.predict(actions)} | {name: table[name] for name in names or table})
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +157,14 @@ def test_dose_curve_failures():
         DoseCurveDisplay.from_estimator(model, [0, 1], direction=[1, 0], truth=[1, 2, 3])
     with pytest.raises(ValueError, match="band"):
         DoseCurveDisplay.from_estimator(model, [0, 1], direction=[1, 0], band="jackknife")
-    with pytest.raises(ValueError, match=r"baselines \['oracle'\] are not among \['linear', 'network'\]"):
-        DoseCurveDisplay.from_estimator(model, [0, 1], direction=[1, 0], baselines=["oracle"])
+
+
+def test_baselines_by_name_are_those_of_the_estimator(fitted):
+    _, model = fitted
+    display = DoseCurveDisplay.from_estimator(model, [-1, 0, 1], baselines=["linear"])
+    assert list(display.baselines.columns) == ["linear"]
+    with pytest.raises(ValueError, match=r"names must be among 'linear'.*got \['oracle'\]"):
+        DoseCurveDisplay.from_estimator(model, [0, 1], baselines=["oracle"])
 
 
 # ---------------------------------------------------------------------- support
@@ -281,7 +286,7 @@ def test_visible_shares_are_split_by_the_noise():
     assert display.n_visible == 2 and ax.get_title(loc="left") == "2 of 4 directions are visible"
     assert_allclose(line(ax, "visible").get_xydata(), [[1, 0.3], [2, 0.02]])
     assert_allclose(line(ax, "cannot be seen").get_xydata(), [[3, 1e-3], [4, 1e-8]])
-    assert_allclose(line(ax, "three times what noise shows").get_ydata(), 0.01)
+    assert_allclose(line(ax, "largest without a signal, 95 %").get_ydata(), 0.01)
     assert line(ax, "visible").get_color() == COLOURS["corrected"]
 
 
