@@ -17,7 +17,7 @@ __all__ = ["SplineControlFunction", "SplineFit"]
 
 Array = NDArray[np.float64]
 
-_SMOOTHING = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_SMOOTHING = (1e-3, 1e-2, 1e-1, 1.0)
 _RIDGE = 1e-6
 _KNOTS = {1: 8, 2: 7, 3: 5}
 _BLOCK_ROWS = 8192
@@ -98,8 +98,10 @@ class SplineControlFunction(ControlFunction):
     n_knots : int, optional
         Knots per axis; 8, 7, 5 for one, two, three axes.
     smoothing : float, pair of float or "auto", default="auto"
-        Weight of the penalty, for ν and ψ alike or one each; "auto" minimises generalised cross-validation over five
-        values for each part.
+        Weight of the penalty, for ν and ψ alike or one each; "auto" minimises generalised cross-validation over .001,
+        .01, .1 and 1 for each part, with two axes or more from .01 on. Less would follow the bends of an imperfect
+        representation inside the data and carry them beyond: with two actions .0001 had 1.8 times the error far from
+        the support, with a known representation the same.
 
     Attributes
     ----------
@@ -160,7 +162,9 @@ class SplineControlFunction(ControlFunction):
         points, errors, outcome, w = stage_rows(phi, residual, y, sample_weight)
         knots = self._knots(points.shape[1])
         structural, control = TensorSplines.of(points, knots), TensorSplines.of(errors, knots)
-        self.fit_ = _fit(structural, control, points, errors, outcome, w, self._grid(), moments, calibration)
+        self.fit_ = _fit(
+            structural, control, points, errors, outcome, w, self._grid(points.shape[1]), moments, calibration
+        )
         self.smoothing_ = self.fit_.smoothing
         self.n_features_in_ = points.shape[1]
         return self
@@ -170,9 +174,10 @@ class SplineControlFunction(ControlFunction):
             return check_integer(self.n_knots, "n_knots", low=2)
         return _KNOTS.get(n_axes, 4)
 
-    def _grid(self) -> list[tuple[float, float]]:
+    def _grid(self, n_axes: int) -> list[tuple[float, float]]:
         if isinstance(self.smoothing, str) and self.smoothing == "auto":
-            return list(product(_SMOOTHING, _SMOOTHING))
+            values = _SMOOTHING if n_axes == 1 else _SMOOTHING[1:]
+            return list(product(values, values))
         pair = self.smoothing if isinstance(self.smoothing, tuple | list) else (self.smoothing, self.smoothing)
         numbers = [isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in pair]
         if len(pair) != 2 or not all(numbers) or not all(np.isfinite(value) and value >= 0 for value in pair):
