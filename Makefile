@@ -17,7 +17,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types docs bench golden release-check clean
+.PHONY: help demo test lint types docs bench failures golden release-check clean
 
 help:
 	@echo "make demo    environment, then the main analyses end to end (results in demo_output/)"
@@ -26,6 +26,7 @@ help:
 	@echo "make types   mypy on the package"
 	@echo "make docs    documentation with warnings as errors (docs/_build/html/index.html)"
 	@echo "make bench   acceptance tables and comparison with peers (BENCH_ARGS='debiasing' for one family)"
+	@echo "make failures  what bad input, damaged files and interrupts lead to (BENCH_ARGS='rewards' for one family)"
 	@echo "make golden  writes the golden values of the tests again (CAUSALKIT_DATA names the folder of the data)"
 	@echo "make release-check  builds wheel and sdist, and tries them in clean environments (RELEASE_ARGS='--steps build,core')"
 	@echo "make clean   removes the environment and everything that was built"
@@ -56,6 +57,10 @@ bench: $(VENV)/.stamp-bench
 	@echo "==> Measuring the acceptance numbers, then the comparison with peers"
 	@$(PY) -m benchmarks validation $(BENCH_ARGS)
 	@$(PY) -m benchmarks peers $(BENCH_ARGS)
+
+failures: $(VENV)/.stamp-bench
+	@echo "==> Running the rows of the failure tables, hostile input, damaged files and interrupts"
+	@$(PY) -m benchmarks failures $(BENCH_ARGS)
 
 # Scripts that write values; debiasing_reference.py beside them is imported by tests and writes none.
 GOLDEN := prediction_powered composition.make_zeros composition.make_cups augmentation.make_linear \

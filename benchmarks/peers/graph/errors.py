@@ -71,7 +71,7 @@ def intervals(tier: Tier) -> Iterator[Row]:
         yield skipped("W1", "intervals at equal coverage", absent("graphdml"))
         return
     for number, (heterogeneous, words) in enumerate(((False, "constant effects"), (True, "a varying direct effect"))):
-        found = uptake(tier, heterogeneous)
+        found = uptake(tier, heterogeneous, most=10 if heterogeneous else 20)
         for place, name in enumerate(("direct", "spillover")):
             label, what = f"W{number + 1}.{place + 1}", f"clustered uptake, n=5000, {words}, {name}"
             ours = equal_coverage_width(found[f"{name}_error"], found[f"{name}_se"])
