@@ -88,6 +88,6 @@ def _write(path: Path, module: object, rows: list[Row], sections: list[str], min
     facts = describe(getattr(module, "PACKAGES", ()))
     facts["Seeds"] = getattr(module, "SEEDS", "none")
     facts["Duration"] = f"{minutes:.1f} minutes"
-    titles = {letter: text for letter, text in getattr(module, "TITLES", {}).items() if letter in sections}
-    write_page(path, getattr(module, "HEADING", ""), getattr(module, "INTRO", ""), facts, rows, titles)
+    titles = getattr(module, "TITLES", {})
+    write_page(path, getattr(module, "HEADING", ""), getattr(module, "INTRO", ""), facts, rows, titles, sections)
     print(f"Written: {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,26 @@ def test_validation_prints_rows_and_returns_zero(
     assert page.startswith("# Debiasing: acceptance table\n")
     for words in ("Versions: Python", "numpy", "Seeds:", "Hardware:", "## Deviations", "## D. Fixed numbers"):
         assert words in page
+
+
+def test_sections_that_are_not_measured_keep_their_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def first(tier: Tier) -> Iterator[Row]:
+        yield rows.near("B1.1", "a | b", 2.0, 1.0, 0.1)
+
+    def second(value: float) -> Callable[[Tier], Iterator[Row]]:
+        return lambda tier: iter([rows.near("D1.1", "a number", value, 1.0, 0.1)])
+
+    output = ["--full", "--output", str(tmp_path)]
+    monkeypatch.setattr(debiasing, "_STEPS", (("B", first), ("D", second(5.0))))
+    main(["validation", "debiasing", *output])
+    page = tmp_path / "debiasing.md"
+    assert "2 numbers: 0 ok, 2 short, 0 skipped, 0 deviations. Short: B1.1, D1.1." in page.read_text()
+    monkeypatch.setattr(debiasing, "_STEPS", (("B", first), ("D", second(1.0))))
+    main(["validation", "debiasing", "--sections", "D", *output])
+    text = page.read_text()
+    assert "2 numbers: 1 ok, 1 short, 0 skipped, 0 deviations. Short: B1.1." in text
+    assert text.count("a \\| b") == 2 and "| D1.1 | a number | 1 |" in text  # among those that fall short, too
+    assert "sections D were measured again" in text
 
 
 def test_a_row_that_falls_short_gives_status_one(
