@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from causalkit.validation import check_magnitude
+
 __all__ = ["check_features"]
 
 Array = NDArray[np.float64]
@@ -35,7 +37,7 @@ def check_features(X: Any, name: str = "X") -> tuple[Array, list[str]]:
     TypeError
         A sparse matrix.
     ValueError
-        Not a table, columns that are not numbers, NaN or infinity.
+        Not a table, columns that are not numbers, NaN or infinity, values above 1e60 or all below 1e-60.
     """
     if sparse.issparse(X):
         raise TypeError(
@@ -57,6 +59,7 @@ def check_features(X: Any, name: str = "X") -> tuple[Array, list[str]]:
     else:
         values, names = _array_values(array, name), [f"x{j}" for j in range(shape[1])]
     _check_finite(values, names, name)
+    check_magnitude(values, name)
     return values, names
 
 

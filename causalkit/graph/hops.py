@@ -30,6 +30,8 @@ __all__ = ["HopFeatures"]
 
 Float = NDArray[np.float32]
 Array = NDArray[np.float64]
+
+_FARTHEST = 1e15  # standard deviations
 _WARN_SHARE = 0.2
 _WARN_DIFFERING = 0.5
 
@@ -190,6 +192,7 @@ class HopFeatures(TransformerMixin, DocumentedEstimator):
             )
         values, _ = check_features(X)
         validate_data(self, X, reset=False, skip_check_array=True)
+        self._refuse_other_units(values)
         covered = covered_graph(values, row_positions(X, used, nodes), used)
         _warn_of_coverage(covered, used)
         return self._finished(self._filled(covered, self._plan(values.shape[1]), self.center_, self.scale_))
@@ -231,6 +234,17 @@ class HopFeatures(TransformerMixin, DocumentedEstimator):
         self.report_ = _report(covered)
         self.graph_: Graph = graph
         return raw
+
+    def _refuse_other_units(self, values: Array) -> None:
+        """Columns are in single precision, which standardised values of another scale would leave."""
+        gap = np.abs(values - self.center_).max(axis=0, initial=0.0)
+        far = gap > _FARTHEST * np.where(self.scale_ > 0, self.scale_, 1.0)
+        if far.any():
+            j = int(np.argmax(far))
+            raise ValueError(
+                f"X is out of scale: a value in column {j} is {gap[j]:g} from the mean of fit, whose standard "
+                f"deviation is {self.scale_[j]:g}; expected values in the units of fit."
+            )
 
     def _plan(self, n_features: int) -> HopPlan:
         """Checked parameters."""

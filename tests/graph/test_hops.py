@@ -153,6 +153,21 @@ def test_statistics_of_fit_are_used_on_another_graph():
                                   hop.transform(W, graph=second)[:7])  # fmt: skip
 
 
+@pytest.mark.parametrize("factor", [1e20, 1e50, 1e160])
+def test_values_that_single_precision_cannot_hold_are_refused(factor):
+    graph, _, X = network(0)
+    hop = HopFeatures().fit(X, graph=graph)
+    with pytest.raises(ValueError, match="X is out of scale"):
+        hop.transform(X * factor, graph=graph)
+    if factor > 1e60:
+        with pytest.raises(ValueError, match="X is out of scale"):
+            HopFeatures().fit(X * factor, graph=graph)
+    else:  # units of their own are as good as any
+        np.testing.assert_allclose(
+            HopFeatures().fit_transform(X * factor, graph=graph), hop.transform(X, graph=graph), rtol=1e-4, atol=1e-5
+        )
+
+
 def test_fit_transform_is_fit_then_transform():
     graph, _, X = network(4)
     hop = HopFeatures(operators=ALL)
