@@ -64,9 +64,9 @@ def _one(rng: np.random.Generator, r: int, heterogeneous: bool) -> Mapping[str, 
 
 
 @cache
-def uptake(tier: Tier, heterogeneous: bool, most: int = 40) -> Draws:
+def uptake(tier: Tier, heterogeneous: bool) -> Draws:
     """Draws of the uptake design, n = 5000."""
-    size = min(most, tier.size(20, 7) if heterogeneous else tier.size(40, 14))
+    size = tier.size(20, 7) if heterogeneous else tier.size(40, 14)
     return draws(tier, _one, range(size), seed=60_800 + heterogeneous, heterogeneous=heterogeneous)
 
 
