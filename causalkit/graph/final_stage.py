@@ -198,7 +198,7 @@ def fit_final_stage(
     """
     n = splits.folds.shape[1]
     run = _Run(seed, device, n_bags, n_jobs, verbose)
-    if len(candidates) > 1 and n > LARGE:
+    if len(candidates) > 1 and n >= LARGE:
         return _fit_large(candidates, features, residuals, splits, standard_error, run)
     effects, models = _out_of_fold(candidates, features, residuals, splits, run)
     weights, table = compared(candidates, effects, residuals, splits, standard_error)

@@ -173,7 +173,7 @@ def _decide_once(
     verbose: int,
 ) -> dict[tuple[str, int], PoolDecision]:
     n = splits.folds.shape[1]
-    pooled = [nuisance for nuisance in nuisances if nuisance.model is None] if n > LARGE else []
+    pooled = [nuisance for nuisance in nuisances if nuisance.model is None] if n >= LARGE else []
     keys = [(nuisance, repeat) for repeat in range(len(splits.splits)) for nuisance in pooled]
     found = run_tasks(
         [delayed(_decide)(nuisance, data, np.arange(n), task_seed(seed, r, 0, nuisance.name)) for nuisance, r in keys],

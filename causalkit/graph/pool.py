@@ -247,7 +247,7 @@ def choose_from_pool(
     PoolDecision
     """
     rng = np.random.default_rng(seed)
-    sample = np.sort(rng.choice(train, _SELECTION_ROWS, replace=False)) if len(train) > LARGE else train
+    sample = np.sort(rng.choice(train, _SELECTION_ROWS, replace=False)) if len(train) >= LARGE else train
     seen = target.rows(sample)
     splits = _inner_splits(seen, int(rng.integers(2**31 - 1)))
     candidates = _candidates(data.sets, options)
