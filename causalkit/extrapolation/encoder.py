@@ -24,7 +24,6 @@ from causalkit.extrapolation.encoder_options import (
     number_or_auto,
 )
 from causalkit.extrapolation.encoder_reports import weak_direction
-from causalkit.extrapolation.penalty import project_off_actions
 from causalkit.extrapolation.sieve_fit import ActionMoments
 
 __all__ = ["LinearInvarianceEncoder"]
@@ -294,7 +293,7 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, DocumentedEstima
         self.action_matrix_, self.intercept_, _ = action_line(phi, rows.actions, rows.weight)
         self.canonical_correlations_ = fitted.correlations
         self.random_frequencies_ = functions.frequencies
-        _, self.projection_ = project_off_actions(functions.values(rows.standard), rows.standard, rows.weight)
+        self.projection_ = functions.projection(rows.standard, rows.weight)
         sieve = self.method == "sieve"
         self.ridge_: float | None = fitted.tuning if sieve else None
         self.penalty_: float | None = None if sieve else fitted.tuning

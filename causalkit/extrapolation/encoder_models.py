@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from causalkit.extrapolation.basis import SieveBasis, blocks, make_basis
 from causalkit.extrapolation.components import CanonicalTest, canonical_test
 from causalkit.extrapolation.encoder_inputs import EncoderRows
-from causalkit.extrapolation.penalty import invariance_penalty, project_off_actions
+from causalkit.extrapolation.penalty import between_action_covariance, whitened_trace
 from causalkit.extrapolation.sieve import CanonicalMap, SieveMoments, canonical_coordinates
 from causalkit.extrapolation.sieve_fit import (
     RIDGES,
@@ -208,5 +208,8 @@ def canonical_of(phi: Array, standard: Array) -> CanonicalMap:
 
 def report_penalty(phi: Array, standard: Array, functions: ActionMoments) -> float:
     """Q_B of a representation on rows that did not train it."""
-    projected, _ = project_off_actions(functions.values(standard), standard)
-    return invariance_penalty(phi, standard, projected)
+    centred = phi - phi.mean(axis=0)
+    design = np.column_stack([np.ones(len(standard)), standard])
+    # Φ'F⊥ = Φ'F - Φ'(1, A)G, so that F is needed block by block only (test_penalty_of_a_report_is_that_of_all_rows).
+    moments = functions.cross(centred, standard) - (centred.T @ design) @ functions.projection(standard)
+    return whitened_trace(moments / len(phi), between_action_covariance(phi, standard))

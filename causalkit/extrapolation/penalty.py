@@ -22,6 +22,7 @@ __all__ = [
     "orthonormal_moments",
     "project_off_actions",
     "random_fourier_features",
+    "whitened_trace",
 ]
 
 Array = NDArray[np.float64]
@@ -174,9 +175,12 @@ def invariance_penalty(
     n = len(phi)
     w = np.ones(n) if sample_weight is None else sample_weight * n / sample_weight.sum()
     moments = ((phi - w @ phi / n) * w[:, None]).T @ projected / n
-    violation = moments @ moments.T
     if not whiten:
-        return float(np.trace(violation))
-    between = between_action_covariance(phi, actions, sample_weight)
-    d = len(between)
+        return float(np.trace(moments @ moments.T))
+    return whitened_trace(moments, between_action_covariance(phi, actions, sample_weight))
+
+
+def whitened_trace(moments: Array, between: Array) -> float:
+    """tr(S_B⁻¹ MM') of moments M = n⁻¹Φ'F⊥, shape (d, D), with a millionth of its mean added to the diagonal of S_B."""
+    violation, d = moments @ moments.T, len(between)
     return float(np.trace(np.linalg.solve(between + 1e-6 * np.trace(between) / d * np.eye(d), violation)))

@@ -35,6 +35,19 @@ class ActionMoments:
         """f at standardised actions, shape (n, D)."""
         return random_fourier_features(actions, self.frequencies)
 
+    def cross(self, left: Array, actions: Array) -> Array:
+        """left'F, shape (columns of left, D), block by block: F of all rows is not held."""
+        found = np.zeros((left.shape[1], 2 * self.frequencies.shape[1]))
+        for rows in blocks(len(actions)):
+            found += left[rows].T @ self.values(actions[rows])
+        return found
+
+    def projection(self, actions: Array, weight: Array | None = None) -> Array:
+        """G of :func:`causalkit.extrapolation.project_off_actions`, shape (k + 1, D), block by block."""
+        design = np.column_stack([np.ones(len(actions)), actions])
+        weighted = design if weight is None else design * weight[:, None]
+        return np.asarray(np.linalg.solve(weighted.T @ design, self.cross(weighted, actions)))
+
 
 @dataclass(frozen=True, eq=False)
 class SieveMap:

@@ -327,3 +327,24 @@ def test_design_has_the_values_of_the_table() -> None:
     assert_allclose(one, [0.91, 1.68, 1.98, 2.21, 2.49, 2.60], atol=0.006)
     two = make_intervention_curve(5, strength=2.0, random_state=0).do_mean(actions[:5])
     assert_allclose(two, [1.68, 2.49, 2.60, 2.68, 3.27], atol=0.006)
+
+
+def test_penalty_of_a_report_is_that_of_all_rows() -> None:
+    from causalkit.extrapolation.encoder_models import report_penalty
+    from causalkit.extrapolation.penalty import invariance_penalty, project_off_actions
+    from causalkit.extrapolation.sieve_fit import ActionMoments
+
+    rng = np.random.default_rng(4)
+    n = 20_000  # three blocks
+    actions = rng.uniform(-1, 1, (n, 2))
+    phi = actions @ [[2.0, 0.5], [-0.5, 1.0]] + rng.standard_normal((n, 2))
+    phi = phi + 0.2 * phi**2
+    functions = ActionMoments(rng.standard_normal((2, 16)))
+    projected, coefficients = project_off_actions(functions.values(actions), actions)
+    np.testing.assert_allclose(functions.projection(actions), coefficients, atol=1e-12)
+    np.testing.assert_allclose(
+        report_penalty(phi, actions, functions), invariance_penalty(phi, actions, projected), rtol=1e-9
+    )
+    weight = rng.uniform(0.5, 2.0, n)
+    expected = project_off_actions(functions.values(actions), actions, weight)[1]
+    np.testing.assert_allclose(functions.projection(actions, weight), expected, atol=1e-12)
