@@ -37,6 +37,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def as_float(array: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Numbers in double precision; complex values, dates and words are refused."""
     if np.iscomplexobj(array):
         raise ValueError(f"Complex data not supported: {name} must hold real numbers, got {array.dtype}.")
     if array.dtype.kind in "mM":
@@ -97,6 +98,7 @@ def check_vector(
 
 
 def check_finite(array: NDArray[np.float64], name: str) -> None:
+    """Refuse NaN and infinity, with the count of rows and the first of them."""
     # One reduction settles the common case without an n-sized mask.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.sum(array)):
