@@ -230,8 +230,10 @@ def _fit_large(
 
     weights, table = compared(candidates, effects, few, _sampled(splits, sample), of_sample)
     by_fold = weights_by_fold(effects, few, _sampled(splits, sample), of_sample)
-    weights, by_fold = _without_small(weights), [[_without_small(one) for one in repeat] for repeat in by_fold]
-    used = [j for j in range(len(candidates)) if weights[j] > 0 or any(one[j] > 0 for r in by_fold for one in r)]
+    weights = _without_small(weights)
+    # A constant costs nothing; what has no weight over all rows is not fitted for the sake of a fold.
+    used = [j for j in range(len(candidates)) if weights[j] > 0 or j == 0]
+    by_fold = [[_among(one, used) for one in repeat] for repeat in by_fold]
     found, fitted = _out_of_fold([candidates[j] for j in used], features, residuals, splits, run)
     models: list[list[Any]] = [[] for _ in candidates]
     for j, group in zip(used, fitted, strict=True):
@@ -241,6 +243,13 @@ def _fit_large(
     effect = np.tensordot(weights[used], found.mean(axis=1), axes=1)
     honest = mixed_by_fold([[one[used] for one in repeat] for repeat in by_fold], found, splits)
     return FinalStage(effect, honest, candidates, weights, models, table)
+
+
+def _among(weights: Array, used: list[int]) -> Array:
+    """Weights of the candidates that are fitted, the constant where none of a fold's is among them."""
+    kept = np.zeros(len(weights))
+    kept[used] = weights[used]
+    return kept / kept.sum() if kept.sum() > 0 else np.eye(len(weights))[0]
 
 
 def _without_small(weights: Array) -> Array:

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from causalkit.datasets import make_graph_heterogeneity
-from causalkit.graph import Graph, GraphRLearner
+from causalkit.graph import Graph, GraphRLearner, final_stage
 from causalkit.graph.final_models import Residuals
 from causalkit.graph.final_weights import compared, mixed_by_fold, weights_by_fold
 from causalkit.graph.splits import GraphSplits
@@ -98,6 +98,24 @@ def test_tests_use_the_honest_effects() -> None:
         outcome_model=Ridge(), treatment_model=LogisticRegression(), final_model="linear", random_state=0
     ).fit(data.X, data.y, treatment=data.treatment, graph=Graph.from_scipy(data.adjacency))
     assert_array_equal(single.honest_effect_, single.effect_)
+
+
+def test_large_tables_fit_what_has_weight_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(final_stage, "LARGE", 300)
+    monkeypatch.setattr(final_stage, "_SELECTION_ROWS", 250)
+    data = make_graph_heterogeneity(400, random_state=0)
+    learner = GraphRLearner(outcome_model=Ridge(), treatment_model=LogisticRegression(), random_state=0)
+    learner.fit(data.X, data.y, treatment=data.treatment, graph=Graph.from_scipy(data.adjacency))
+    assert np.isfinite(learner.honest_effect_).all()
+    stage = learner._final
+    assert [bool(models) for models in stage.models] == (stage.weights > 0).tolist()
+    assert learner.predict(data.X).shape == (400,)
+
+
+def test_weights_among_fitted_candidates_sum_to_one() -> None:
+    weights = np.array([0.0, 0.5, 0.3, 0.2])
+    assert_allclose(final_stage._among(weights, [0, 2, 3]), [0, 0, 0.6, 0.4])
+    assert_array_equal(final_stage._among(weights, [0]), [1, 0, 0, 0])
 
 
 def _candidates(count: int = 3):
