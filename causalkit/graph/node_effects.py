@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.graph.partition import partition
-from causalkit.graph.scores import Averages, average_effects, clip_probabilities, doubly_robust_scores, ratio
+from causalkit.graph.scores import Averages, average_effects, clip_probabilities, doubly_robust_scores, of_levels, ratio
 from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import InferenceResult, network_clusters, network_covariance
 from causalkit.inference.network_forms import NetworkCovariance
@@ -41,6 +41,7 @@ class NodeEffects:
     honest_effect_: Array
     scores_: Array
     folds_: NDArray[np.intp]
+    outcome_by_level_: Array | None
     outcome_prediction_: Array
     outcome_residual_: Array
     treatment_residual_: Array
@@ -323,12 +324,15 @@ class NodeEffects:
             if target == "overlap":
                 return ratio(residual * self.outcome_residual_[:, None], residual**2, self._weight)
             return ratio(scores, np.ones_like(scores), self._weight)
-        codes, effect = coded.values.astype(np.intp), self.effect_.reshape(scores.shape)
+        codes = coded.values.astype(np.intp)
         overlap = target == "overlap"
         e = clip_probabilities(self._probabilities, max(self._clip, _TINY) if overlap else self._score_clip)[0]
+        outcome, effect = self.outcome_prediction_, self.effect_.reshape(scores.shape)
+        if self.outcome_by_level_ is not None:
+            outcome, effect = of_levels(self.outcome_by_level_, e)
         if overlap:  # weights e(1 - e) cancel the 1/e of scores: both are of one e, and no wider clip is needed
-            scores = doubly_robust_scores(self._outcome, codes, self.outcome_prediction_, e, effect)
-        return average_effects(target, self._outcome, codes, self.outcome_prediction_, e, effect, scores, self._weight)
+            scores = doubly_robust_scores(self._outcome, codes, outcome, e, effect)
+        return average_effects(target, self._outcome, codes, outcome, e, effect, scores, self._weight)
 
     def _averaged(self, found: Averages, names: list[str], dependence: str, bandwidth: Any) -> InferenceResult:
         covariance = self._network_covariance(found.influence, dependence, bandwidth)

@@ -37,6 +37,8 @@ __all__ = [
     "GraphNuisance",
     "NuisanceFits",
     "crossfit_nuisances",
+    "decide",
+    "fit_fold",
     "has_torch",
     "known_predictions",
     "takes_graph",
@@ -144,7 +146,7 @@ def crossfit_nuisances(
     ]
     outputs = run_tasks(
         [
-            delayed(_fit_one)(nuisance, data, train, test, repeat, fold, seed, decisions.get((nuisance.name, repeat)))
+            delayed(fit_fold)(nuisance, data, train, test, repeat, fold, seed, decisions.get((nuisance.name, repeat)))
             for nuisance, repeat, fold, train, test in jobs
         ],
         n_jobs=n_jobs,
@@ -176,7 +178,7 @@ def _decide_once(
     pooled = [nuisance for nuisance in nuisances if nuisance.model is None] if n >= LARGE else []
     keys = [(nuisance, repeat) for repeat in range(len(splits.splits)) for nuisance in pooled]
     found = run_tasks(
-        [delayed(_decide)(nuisance, data, np.arange(n), task_seed(seed, r, 0, nuisance.name)) for nuisance, r in keys],
+        [delayed(decide)(nuisance, data, np.arange(n), task_seed(seed, r, 0, nuisance.name)) for nuisance, r in keys],
         n_jobs=n_jobs,
         verbose=verbose if keys else 0,
         label="candidates",
@@ -184,14 +186,15 @@ def _decide_once(
     return {(nuisance.name, r): decision for (nuisance, r), decision in zip(keys, found, strict=True)}
 
 
-def _decide(nuisance: GraphNuisance, data: NodeFeatures, train: Rows, seed: int) -> PoolDecision:
+def decide(nuisance: GraphNuisance, data: NodeFeatures, train: Rows, seed: int) -> PoolDecision:
+    """What the pool would fit to some rows."""
     with SingleThreadedBlas(), parallel_config(backend="threading", n_jobs=1), warnings.catch_warnings():
         # A logistic regression that stops early is judged by its held-out loss like every other candidate.
         warnings.filterwarnings("ignore", message="lbfgs", category=ConvergenceWarning)
         return choose_from_pool(data, nuisance.target, train, nuisance.options, seed=seed)
 
 
-def _fit_one(
+def fit_fold(
     nuisance: GraphNuisance,
     data: NodeFeatures,
     train: Rows,
@@ -201,12 +204,13 @@ def _fit_one(
     root: int,
     decision: PoolDecision | None,
 ) -> tuple[FittedNuisance, Array]:
+    """Fit a nuisance to the training rows of a fold, and predict its others, shape (len(test), max(levels, 1))."""
     seed = task_seed(root, repeat, fold, nuisance.name)
     words = type(nuisance.model).__name__ if nuisance.model is not None else "pool"
     place = f"the {nuisance.name} model ({words}) in repeat {repeat}, fold {fold}"
     with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
         if nuisance.model is None:
-            decision = _decide(nuisance, data, train, seed) if decision is None else decision
+            decision = decide(nuisance, data, train, seed) if decision is None else decision
             choice = fit_pool(data, nuisance.target, train, nuisance.options, seed=seed, decision=decision)
             fitted = FittedNuisance(choice, None, nuisance.target.n_levels)
         else:

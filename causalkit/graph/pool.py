@@ -12,7 +12,14 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
-from causalkit.graph.pool_learners import boosting_losses, fit_boosting, fit_linear, linear_losses, row_losses
+from causalkit.graph.pool_learners import (
+    TREE_RATE,
+    boosting_losses,
+    fit_boosting,
+    fit_linear,
+    linear_losses,
+    row_losses,
+)
 from causalkit.graph.warning_place import caller_level
 
 if TYPE_CHECKING:
@@ -146,12 +153,15 @@ class PoolOptions:
         Where they train.
     encoders : tuple of two estimators, optional
         A message-passing regressor and classifier that take part too.
+    tree_rate : float
+        Learning rate of boosted trees.
     """
 
     sets: tuple[str, ...]
     neural: bool
     device: Any = "auto"
     encoders: tuple[Any, Any] | None = None
+    tree_rate: float = TREE_RATE
 
 
 @dataclass(frozen=True)
@@ -343,7 +353,7 @@ def _held_out(
         columns = data.sets.take(sample, candidate.features)
         if candidate.learner == "linear":
             return linear_losses(columns, target, splits, candidate.squares)
-        return boosting_losses(columns, target, splits, seed)
+        return boosting_losses(columns, target, splits, seed, options.tree_rate)
     found = np.empty(len(target.values))
     for number, (train, test) in enumerate(splits):
         inputs = data.sets.take(sample[train], candidate.features)
@@ -356,7 +366,7 @@ def _fit(inputs: Any, target: PoolTarget, candidate: _Candidate, setting: Any, s
     if candidate.learner == "linear":
         return fit_linear(inputs, target, (setting,), candidate.squares)[0]
     if candidate.learner == "boosting":
-        return fit_boosting(inputs, target, setting, seed)
+        return fit_boosting(inputs, target, setting, seed, options.tree_rate)
     if candidate.learner == "neural":
         from causalkit.graph.pool_networks import fit_network
 

@@ -30,8 +30,8 @@ Rows = NDArray[np.intp]
 Splits = list[tuple[Rows, Rows]]
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
-MOST_TREES = 200
-_MORE_TREES, _NO_PROGRESS = 50, 20
+TREE_RATE = 0.05
+_MOST, _MORE, _NO_PROGRESS = 10.0, 2.5, 1.0  # numbers of trees times their rate
 _BINS = 255  # what histogram trees tell apart
 _BLOCK_ROWS = 65_536
 _LEAST_PROBABILITY = 1e-6
@@ -191,19 +191,18 @@ class BoostedTrees:
         return np.asarray(self.model.predict(columns), dtype=np.float64)[:, None]
 
 
-def fit_boosting(columns: Any, target: PoolTarget, n_trees: int, seed: int) -> BoostedTrees:
+def fit_boosting(columns: Any, target: PoolTarget, n_trees: int, seed: int, rate: float = TREE_RATE) -> BoostedTrees:
     """Boosted trees of at most 8 leaves, without early stopping."""
-    seen = columns if target.weight is None else coarsened(columns)
-    model = _boosting(target, seed).set_params(max_iter=n_trees)
-    return BoostedTrees(model.fit(seen, target.values, sample_weight=target.weight))
+    model = _boosting(target, seed, rate).set_params(max_iter=n_trees)
+    return BoostedTrees(model.fit(coarsened(columns), target.values, sample_weight=target.weight))
 
 
-def _boosting(target: PoolTarget, seed: int) -> Any:
+def _boosting(target: PoolTarget, seed: int, rate: float) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind = HistGradientBoostingClassifier if target.n_levels else HistGradientBoostingRegressor
     return kind(
-        learning_rate=0.05,
+        learning_rate=rate,
         max_leaf_nodes=8,
         min_samples_leaf=20,
         early_stopping=False,
@@ -214,8 +213,8 @@ def _boosting(target: PoolTarget, seed: int) -> Any:
 def coarsened(columns: Float) -> Float:
     """Columns with at most 255 values each: every value is replaced by that of its quantile bin.
 
-    Histogram trees bin their inputs anyway; with weights scikit-learn looks for weighted quantiles one by one, which
-    takes longer than growing the trees. Columns of that few values are cut half-way between them instead.
+    Histogram trees bin their inputs anyway, in every fit, by quantiles that take longer than growing the trees where
+    there are weights. Columns of that few values are cut half-way between them instead.
     """
     out = np.empty_like(columns)
     for j in range(columns.shape[1]):
@@ -227,33 +226,37 @@ def coarsened(columns: Float) -> Float:
     return out
 
 
-def boosting_losses(columns: Any, target: PoolTarget, splits: Splits, seed: int) -> tuple[Array, int]:
+def boosting_losses(
+    columns: Any, target: PoolTarget, splits: Splits, seed: int, rate: float = TREE_RATE
+) -> tuple[Array, int]:
     """Held-out loss of every row with the number of trees of smallest mean, and that number.
 
-    Trees are added to all splits 50 at a time, up to 200, until the last 20 of them have not lowered the mean loss.
+    At a rate of .05, trees are added to all splits 50 at a time, up to 200, until the last 20 of them have not lowered
+    the mean loss; at other rates these numbers are in proportion to 1/rate.
     """
-    models = [_growing(columns[train], target.rows(train), seed) for train, _ in splits]
-    losses = np.empty((MOST_TREES, len(target.values)))
-    for grown in range(_MORE_TREES, MOST_TREES + 1, _MORE_TREES):
+    most, more, no_progress = (round(size / rate) for size in (_MOST, _MORE, _NO_PROGRESS))
+    seen = coarsened(columns)
+    models = [_growing(seen[train], target.rows(train), seed, rate) for train, _ in splits]
+    losses = np.empty((most, len(target.values)))
+    for grown in range(more, most + 1, more):
         for grow, (_, test) in zip(models, splits, strict=True):
             held = target.rows(test)
             for number, predictions in enumerate(grow(grown, columns[test])):
-                if number >= grown - _MORE_TREES:
+                if number >= grown - more:
                     values = predictions if target.n_levels else predictions[:, None]
                     losses[number, test] = row_losses(values, held)
         best = int(np.argmin(_means(losses[:grown], target.weight)))
-        if best < grown - _NO_PROGRESS:
+        if best < grown - no_progress:
             break
     return losses[best], best + 1
 
 
-def _growing(columns: Any, target: PoolTarget, seed: int) -> Callable[[int, Any], Iterable[Array]]:
+def _growing(columns: Any, target: PoolTarget, seed: int, rate: float) -> Callable[[int, Any], Iterable[Array]]:
     """A model that is grown to a number of trees, and gives predictions of other rows after each of them."""
-    model = _boosting(target, seed).set_params(warm_start=True)
-    seen = columns if target.weight is None else coarsened(columns)
+    model = _boosting(target, seed, rate).set_params(warm_start=True)
 
     def grow(n_trees: int, others: Any) -> Iterable[Array]:
-        model.set_params(max_iter=n_trees).fit(seen, target.values, sample_weight=target.weight)
+        model.set_params(max_iter=n_trees).fit(columns, target.values, sample_weight=target.weight)
         return model.staged_predict_proba(others) if target.n_levels else model.staged_predict(others)
 
     return grow

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingLength", "fit_network", "training_length"]
 
 _BAGS = 3
-_FULL_BATCH = 10_000
+_FULL_BATCH = 4000
 _BATCH = 1024  # larger ones leave the cache: three times slower an epoch on a CPU, and fewer steps
 _STEPS, _PATIENCE = 400, 40
 _LEAST_EPOCHS, _LEAST_PATIENCE = 10, 2
@@ -32,7 +32,7 @@ class TrainingLength(NamedTuple):
 
 
 def training_length(n_rows: int, n_bags: int) -> TrainingLength:
-    """400 steps at most, of which 40 without progress: full batches up to 10⁴ rows, small ones above.
+    """400 steps at most, of which 40 without progress: full batches up to 4000 rows, small ones above.
 
     A large table has many steps in an epoch; it gets 10 epochs and a patience of 2 at least. Above 10⁵ rows the
     spread between networks is small, and one is enough.

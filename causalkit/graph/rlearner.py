@@ -19,6 +19,7 @@ from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_featu
 from causalkit.graph.nuisances import FittedNuisance
 from causalkit.graph.rlearner_exposure import exposed_rows, is_mapping, refuse_models_without_exposure
 from causalkit.graph.rlearner_fit import (
+    EffectScores,
     FitPlan,
     Residualised,
     effect_candidates,
@@ -111,6 +112,10 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         Out-of-fold m̂.
     treatment_prediction_ : ndarray, shape (n,) or (n, L)
         Out-of-fold ê, clipped: the chance of the second of two levels, of every one of more, or the mean.
+    outcome_by_level_ : ndarray, shape (n, L), or None
+        Out-of-fold regressions of the outcome within each level, which the scores use: by the outcome model, or linear
+        models and boosted trees of the pool. None for a continuous treatment, known probabilities of treatment, or a
+        frozen outcome model; scores then use :math:`\hat m - \hat e\tau` and its kin.
     outcome_residual_, treatment_residual_ : ndarray, shape (n,) and (n,) or (n, L - 1)
         Ỹ and T̃.
     scores_ : ndarray, shape (n,) or (n, L - 1)
@@ -279,9 +284,9 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
             names = hop.get_feature_names_out().tolist()
             nuisance = fit_nuisances(rows, data, names, plan, outcome_predictions, treatment_predictions)
             stage = fit_effects(rows, data, plan, nuisance, radius)
-            scores, variance = effect_scores(rows, data, plan, nuisance, stage.effect)
+            scores = effect_scores(rows, data, plan, nuisance, stage.effect)
             self.hop_features_, self._exposure_scale, self.exposure_radius_ = hop, scale, radius
-            self._store(rows, data, nuisance, scores, variance)
+            self._store(rows, data, nuisance, scores)
             self._final, self._seed, self._sandwich = stage, seed, None
             # Not the parameters, which may be changed after the fit.
             self._clip, self._score_clip, self._n_bags = plan.clip, plan.score_clip, plan.n_bags
@@ -289,9 +294,7 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
             self._store_tables(nuisance)
         return self
 
-    def _store(
-        self, rows: NodeRows, data: NodeFeatures, nuisance: Residualised, scores: Array, variance: Array | None
-    ) -> None:
+    def _store(self, rows: NodeRows, data: NodeFeatures, nuisance: Residualised, scores: EffectScores) -> None:
         self.graph_, self.positions_, self.graph_fingerprint_ = rows.graph, rows.positions, rows.graph.fingerprint
         self._row_labels = row_labels(rows.X)
         whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
@@ -301,15 +304,17 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         self.exposure_ = None if rows.exposure is None else _squeezed(rows.exposure)
         self.treatment_levels_ = rows.treatment.levels
         self._probabilities, self._unclipped = nuisance.treatment.mean(axis=0), nuisance.unclipped
-        self._clipped, self._variance = nuisance.clipped, None if variance is None else variance.mean(axis=0)
+        self._clipped = nuisance.clipped
+        self._variance = None if scores.variance is None else scores.variance.mean(axis=0)
+        self.outcome_by_level_ = None if scores.by_level is None else scores.by_level.mean(axis=0)
         self.outcome_prediction_ = nuisance.outcome.mean(axis=0)
         binary = rows.treatment.n_levels == 2
         self.treatment_prediction_ = self._probabilities[:, 1] if binary else _squeezed(self._probabilities)
         self.outcome_residual_ = nuisance.outcome_residual.mean(axis=0)
         self.treatment_residual_ = _squeezed(nuisance.treatment_residual.mean(axis=0))
-        self.scores_ = _squeezed(scores.mean(axis=0))
+        self.scores_ = _squeezed(scores.values.mean(axis=0))
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
-        self._ate_by_repeat = np.einsum("rnk,n->rk", scores, weight) / rows.n_rows
+        self._ate_by_repeat = np.einsum("rnk,n->rk", scores.values, weight) / rows.n_rows
         constant = overall_constant(nuisance, rows)
         self.effect_constant_ = float(constant[0]) if len(constant) == 1 else constant
         self.clipped_share_ = float(nuisance.clipped.mean())

@@ -22,6 +22,7 @@ from causalkit.graph.identification import (
     warn_of_overlap,
 )
 from causalkit.graph.inputs import NodeRows, check_same_rows, probability_predictions
+from causalkit.graph.level_outcomes import level_outcomes
 from causalkit.graph.neighbourhoods import NodeFeatures, chosen_sets
 from causalkit.graph.nuisances import (
     GraphNuisance,
@@ -31,7 +32,7 @@ from causalkit.graph.nuisances import (
     known_predictions,
 )
 from causalkit.graph.pool import PoolOptions, PoolTarget
-from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores
+from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores, of_levels
 from causalkit.graph.splits import GraphSplits, make_splits
 from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import network_covariance
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "EffectScores",
     "FitPlan",
     "Residualised",
     "effect_candidates",
@@ -343,24 +345,45 @@ def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Res
     )
 
 
+@dataclass(frozen=True, eq=False)
+class EffectScores:
+    """Doubly robust scores, and what they were made with.
+
+    Attributes
+    ----------
+    values : ndarray, shape (r, n, k)
+        Γ of every repeat.
+    by_level : ndarray, shape (r, n, L), or None
+        Outcomes within levels, see :func:`level_outcomes`.
+    variance : ndarray, shape (r, n), or None
+        Var(T|X) of a continuous treatment.
+    """
+
+    values: Array
+    by_level: Array | None
+    variance: Array | None
+
+
 def effect_scores(
     rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, effect: Array
-) -> tuple[Array, Array | None]:
-    """Doubly robust scores of every repeat, shape (r, n, k), and Var(T|X) of a continuous treatment, shape (r, n)."""
+) -> EffectScores:
+    """Doubly robust scores of every repeat."""
     coded = rows.treatment
     if coded.levels is not None:
         codes = coded.values.astype(np.intp)
-        found = [
-            doubly_robust_scores(rows.outcome, codes, m, clip_probabilities(e, plan.score_clip)[0], effect)
-            for m, e in zip(nuisance.outcome, nuisance.treatment, strict=True)
-        ]
-        return np.array(found), None
+        by_level = level_outcomes(rows, data, plan, nuisance)
+        found = []
+        for repeat, (m, unclipped) in enumerate(zip(nuisance.outcome, nuisance.treatment, strict=True)):
+            e = clip_probabilities(unclipped, plan.score_clip)[0]
+            outcome, tau = (m, effect) if by_level is None else of_levels(by_level[repeat], e)
+            found.append(doubly_robust_scores(rows.outcome, codes, outcome, e, tau))
+        return EffectScores(np.array(found), by_level, None)
     variance = _treatment_variance(rows, data, plan, nuisance)
     scores = [
         continuous_scores(y, t[:, 0], v, effect[:, 0])[:, None]
         for y, t, v in zip(nuisance.outcome_residual, nuisance.treatment_residual, variance, strict=True)
     ]
-    return np.array(scores), variance
+    return EffectScores(np.array(scores), None, variance)
 
 
 def _treatment_variance(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from causalkit.validation import check_choice
 
-__all__ = ["Averages", "average_effects", "clip_probabilities", "continuous_scores", "doubly_robust_scores"]
+__all__ = [
+    "Averages",
+    "average_effects",
+    "clip_probabilities",
+    "continuous_scores",
+    "doubly_robust_scores",
+    "of_levels",
+]
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -43,6 +50,11 @@ def clip_probabilities(probabilities: Array, floor: float) -> tuple[Array, NDArr
 def baseline_outcome(outcome: Array, probabilities: Array, effect: Array) -> Array:
     """μ₀ = m - Σ e_l τ_l, shape (n,)."""
     return np.asarray(outcome - np.einsum("nl,nl->n", probabilities[:, 1:], effect))
+
+
+def of_levels(by_level: Array, probabilities: Array) -> tuple[Array, Array]:
+    """m = Σ e_l μ_l and τ_l = μ_l - μ₀ of outcomes by level, shapes (n,) and (n, L - 1)."""
+    return np.einsum("nl,nl->n", probabilities, by_level), by_level[:, 1:] - by_level[:, :1]
 
 
 def doubly_robust_scores(y: Array, codes: Codes, outcome: Array, probabilities: Array, effect: Array) -> Array:

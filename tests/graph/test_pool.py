@@ -137,13 +137,14 @@ def test_boosting_is_that_of_scikit_learn(levels: int) -> None:
         min_samples_leaf=20,
         early_stopping=False,
         random_state=0,
-    ).fit(Z, target.values)
+    ).fit(coarsened(Z), target.values)
     expected = reference.predict_proba(Z) if levels else reference.predict(Z)[:, None]
     assert_allclose(fit_boosting(Z, unweighted, 20, 0).predict(Z), expected)
 
 
 def test_number_of_trees_has_the_smallest_held_out_loss() -> None:
     Z, target = columns_and_target(n=300)
+    Z = coarsened(Z)  # of all rows, as the splits have in common
     splits = list(KFold(3).split(Z))
     losses, number = boosting_losses(Z, target, splits, 0)
 
@@ -158,6 +159,15 @@ def test_number_of_trees_has_the_smallest_held_out_loss() -> None:
     assert 1 < number <= 200
     assert_allclose(np.average(losses, weights=target.weight), mean(number), rtol=1e-9)
     assert all(mean(other) >= mean(number) for other in (1, max(1, number - 10), min(200, number + 10), 200))
+
+
+def test_rate_and_number_of_trees_go_together() -> None:
+    Z, target = columns_and_target(n=300)
+    splits = list(KFold(3).split(Z))
+    losses, number = boosting_losses(Z, target, splits, 0, rate=0.1)
+    assert 1 < number <= 100
+    slow, _ = boosting_losses(Z, target, splits, 0)
+    assert_allclose(losses.mean(), slow.mean(), rtol=0.05)
 
 
 def test_coarsened_columns_keep_order_and_bins() -> None:

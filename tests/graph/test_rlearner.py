@@ -178,10 +178,15 @@ def test_every_step_by_hand(clip: float) -> None:
         effect[test] = b[0] + Z[test] @ b[1:]
         everywhere += (b[0] + Z @ b[1:]) / 3
     assert_allclose(learner.effect_, effect, atol=1e-4)
+    by_level = np.empty((n, 2))
+    for train, test in cv:
+        for level in (0, 1):
+            arm = train[town.t[train] == level]
+            by_level[test, level] = Ridge(10.0).fit(Z[arm], town.y[arm]).predict(Z[test])
+    assert_allclose(learner.outcome_by_level_, by_level, atol=1e-5)
     scored = np.clip(clipped, 0.05, 0.95)
-    gamma = effect + (town.t - scored) / (scored * (1 - scored)) * (y - (town.t - scored) * effect)
-    residual = town.y - m - (town.t - scored) * effect
-    gamma = effect + (town.t - scored) / (scored * (1 - scored)) * residual
+    mu0, mu1 = by_level.T
+    gamma = mu1 - mu0 + town.t / scored * (town.y - mu1) - (1 - town.t) / (1 - scored) * (town.y - mu0)
     assert_allclose(learner.scores_, gamma, atol=1e-3)
     with pytest.warns(GraphCoverageWarning):
         assert_allclose(learner.predict(town.X, nodes=graph.nodes), everywhere, atol=1e-4)
