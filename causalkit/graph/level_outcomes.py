@@ -2,8 +2,8 @@ r"""Outcomes within each level of the treatment, for scores whose bias is a prod
 
 Scores can take the outcome of a level from m, e and τ, as :math:`\mu_0 = m - e\tau`. An error of e is then one of
 :math:`\mu_0` as well, and the average effect is off by :math:`E[\delta_e(\delta_m - \tau\delta_e)/\{e(1-e)\}]`, where δ
-are the errors of m and e: even the true m does not help. With regressions within levels that is
-:math:`-E[\delta_e\{\delta_1/e + \delta_0/(1-e)\}]`, δ₁ and δ₀ being theirs, and vanishes where either side is right.
+are the errors of m and e and e is the estimate: even the true m does not help. With regressions within levels that is
+:math:`E[\delta_e\{\delta_1/e + \delta_0/(1-e)\}]`, δ₁ and δ₀ being theirs, and vanishes where either side is right.
 """
 
 from __future__ import annotations
