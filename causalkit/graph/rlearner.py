@@ -13,17 +13,16 @@ from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
+from causalkit.graph.effect_scores import EffectScores, effect_scores
 from causalkit.graph.features import check_features
 from causalkit.graph.inputs import NodeRows, check_exposure, check_rows, check_same_rows
 from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
 from causalkit.graph.nuisances import FittedNuisance
 from causalkit.graph.rlearner_exposure import exposed_rows, is_mapping, refuse_models_without_exposure
 from causalkit.graph.rlearner_fit import (
-    EffectScores,
     FitPlan,
     Residualised,
     effect_candidates,
-    effect_scores,
     fit_effects,
     fit_nuisances,
     overall_constant,
@@ -62,7 +61,7 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         Models of E[Y|X,G] and of the treatment (a classifier for levels, which gets codes 0..L-1). None is the pool:
         ridge or logistic, boosted trees and perceptrons on own, one-hop and two-hop covariates. A model whose ``fit``
         takes ``graph`` gets covariates and graph, and cannot be combined with exposures; any other one columns of
-        :class:`HopFeatures`, and exposures.
+        :class:`HopFeatures`, and exposures. The outcome model is fitted within each level as well, for the scores.
     final_model : {"auto", "constant", "linear", "forest", "boosting", "neural"} or estimator, default="auto"
         "auto" compares and mixes all of them. An estimator is fitted on (Z, T̃, Ỹ) if its ``fit`` is (X, T, y), as
         that of ``econml.grf.CausalForest``, or on pseudo-outcomes if it takes ``sample_weight``.

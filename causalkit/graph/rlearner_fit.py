@@ -1,4 +1,4 @@
-"""The steps of a GraphRLearner fit: nuisances, residuals, final stage, scores."""
+"""The steps of a GraphRLearner fit up to its effects: nuisances, residuals, final stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from causalkit.graph.identification import (
     warn_of_overlap,
 )
 from causalkit.graph.inputs import NodeRows, check_same_rows, probability_predictions
-from causalkit.graph.level_outcomes import level_outcomes
 from causalkit.graph.neighbourhoods import NodeFeatures, chosen_sets
 from causalkit.graph.nuisances import (
     GraphNuisance,
@@ -32,7 +31,7 @@ from causalkit.graph.nuisances import (
     known_predictions,
 )
 from causalkit.graph.pool import PoolOptions, PoolTarget
-from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores, of_levels
+from causalkit.graph.scores import clip_probabilities
 from causalkit.graph.splits import GraphSplits, make_splits
 from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import network_covariance
@@ -43,11 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "EffectScores",
     "FitPlan",
     "Residualised",
     "effect_candidates",
-    "effect_scores",
     "fit_effects",
     "fit_nuisances",
     "network_standard_error",
@@ -57,7 +54,6 @@ __all__ = [
 Array = NDArray[np.float64]
 
 _ENCODERS = ("sign", "sage", "gcn", "gat", "gin")
-_LEAST_VARIANCE = 0.1  # of the mean, about what score_clip does for two levels: one percent lets one row decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,70 +339,6 @@ def fit_effects(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Res
         verbose=plan.verbose,
         n_bags=plan.n_bags,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class EffectScores:
-    """Doubly robust scores, and what they were made with.
-
-    Attributes
-    ----------
-    values : ndarray, shape (r, n, k)
-        Γ of every repeat.
-    by_level : ndarray, shape (r, n, L), or None
-        Outcomes within levels, see :func:`level_outcomes`.
-    variance : ndarray, shape (r, n), or None
-        Var(T|X) of a continuous treatment.
-    """
-
-    values: Array
-    by_level: Array | None
-    variance: Array | None
-
-
-def effect_scores(
-    rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised, effect: Array
-) -> EffectScores:
-    """Doubly robust scores of every repeat."""
-    coded = rows.treatment
-    if coded.levels is not None:
-        codes = coded.values.astype(np.intp)
-        by_level = level_outcomes(rows, data, plan, nuisance)
-        found = []
-        for repeat, (m, unclipped) in enumerate(zip(nuisance.outcome, nuisance.treatment, strict=True)):
-            e = clip_probabilities(unclipped, plan.score_clip)[0]
-            outcome, tau = (m, effect) if by_level is None else of_levels(by_level[repeat], e)
-            found.append(doubly_robust_scores(rows.outcome, codes, outcome, e, tau))
-        return EffectScores(np.array(found), by_level, None)
-    variance = _treatment_variance(rows, data, plan, nuisance)
-    scores = [
-        continuous_scores(y, t[:, 0], v, effect[:, 0])[:, None]
-        for y, t, v in zip(nuisance.outcome_residual, nuisance.treatment_residual, variance, strict=True)
-    ]
-    return EffectScores(np.array(scores), None, variance)
-
-
-def _treatment_variance(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:
-    """Cross-fitted regression of T̃² on the covariates, floored at a tenth of its mean."""
-    groups = None if rows.groups is None else rows.groups.codes
-    variance = np.empty_like(nuisance.outcome)
-    for repeat, residual in enumerate(nuisance.treatment_residual):
-        squares = residual[:, 0] ** 2
-        target = PoolTarget(squares, 0, rows.weight, groups)
-        options = PoolOptions(plan.nuisance_sets, neural=False)
-        splits = nuisance.splits
-        part = GraphSplits([splits.splits[repeat]], splits.folds[repeat : repeat + 1], splits.report)
-        fits = crossfit_nuisances(
-            [GraphNuisance("treatment variance", target, None, options, plan.nuisance_sets[-1])],
-            data,
-            part,
-            seed=plan.seed + repeat,
-            n_jobs=plan.n_jobs,
-            verbose=plan.verbose,
-        )
-        floor = _LEAST_VARIANCE * float(squares.mean())
-        variance[repeat] = np.maximum(fits.predictions["treatment variance"][0, :, 0], floor)
-    return variance
 
 
 def overall_constant(nuisance: Residualised, rows: NodeRows) -> Array:
