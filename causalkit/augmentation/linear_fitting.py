@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +45,6 @@ from causalkit.validation import (
     check_numeric_columns,
     check_sample_weight,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["IVLikeFitting"]
 

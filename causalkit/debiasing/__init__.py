@@ -1,7 +1,7 @@
 """Debiasing: effects on the true outcome when the outcome at hand is a model's prediction."""
 
+from causalkit.debiasing.assumption_checks import exclusion_test, slope_heterogeneity, validate_correction
 from causalkit.debiasing.comparison import compare_corrections, debiased_effect
-from causalkit.debiasing.diagnostics import exclusion_test, slope_heterogeneity, validate_correction
 from causalkit.debiasing.effect_accumulator import EffectAccumulator
 from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.debiasing.hierarchical import HierarchicalCalibration

@@ -14,7 +14,8 @@ from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import BadControlError, MethodNotApplicableError
 from causalkit.rewards.backfitting import is_nonlinear
-from causalkit.rewards.diagnostics import diagnose, warn_of
+from causalkit.rewards.diagnostic_warnings import warn_of
+from causalkit.rewards.diagnostics import diagnose
 from causalkit.rewards.fitted_reward import FittedReward
 from causalkit.rewards.methods import METHODS, parts_of
 from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times

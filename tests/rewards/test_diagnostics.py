@@ -24,7 +24,7 @@ from causalkit.exceptions import (
     OverlapWarning,
 )
 from causalkit.rewards import RewardDeconfounder
-from causalkit.rewards.diagnostics import additivity_test, lagrange_multiplier_test
+from causalkit.rewards.additivity import additivity_test, lagrange_multiplier_test
 from causalkit.rewards.orthogonal import fit_orthogonal
 
 Array = NDArray[np.float64]
