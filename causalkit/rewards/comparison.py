@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, KFold, check_cv
 from causalkit.rewards.confounders import confounder_frame
 from causalkit.rewards.deconfounder import RewardDeconfounder
 from causalkit.rewards.pairwise import PairwiseRewardModel
+from causalkit.rewards.parameters import check_parameters
 from causalkit.rewards.sensitivity import omitted_variable_bias
 from causalkit.selection.ranking import ranking_report
 from causalkit.validation import Groups, check_groups, check_integer, check_same_index, check_vector
@@ -152,7 +153,7 @@ def _named_estimators(methods: Any, random_state: Any) -> dict[str, Any]:
                 f"{type(method).__name__}."
             )
         if isinstance(estimator, RewardDeconfounder):
-            estimator._check_parameters()
+            check_parameters(estimator)
         name = label if label is not None else getattr(estimator, "method", "pairwise")
         if name in estimators:
             raise ValueError(f"methods has two entries named {name!r}: pass a dict of name to estimator.")

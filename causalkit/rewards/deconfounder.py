@@ -12,18 +12,16 @@ from sklearn.utils import TransformerTags, check_random_state
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
-from causalkit.exceptions import BadControlError, MethodNotApplicableError
-from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.diagnostic_warnings import warn_of
 from causalkit.rewards.diagnostics import diagnose
 from causalkit.rewards.fitted_reward import FittedReward
-from causalkit.rewards.methods import METHODS, parts_of
+from causalkit.rewards.methods import parts_of
 from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
+from causalkit.rewards.parameters import check_parameters, check_timing
 from causalkit.rewards.reading import prompt_codes, read_log
 from causalkit.rewards.records import LoggedRows, RewardParts
 from causalkit.rewards.row_hashes import hash_rows
-from causalkit.validation import check_choice, check_integer
 
 if TYPE_CHECKING:
     from causalkit.validation import Groups
@@ -32,7 +30,6 @@ __all__ = ["RewardDeconfounder"]
 
 Array = NDArray[np.float64]
 
-COVARIANCES = ("auto", "homoskedastic", "HC0", "HC1", "cluster")
 _SUPPORT_ROWS = 20_000
 
 
@@ -254,7 +251,7 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
         -------
         RewardDeconfounder
         """
-        self._check_parameters()
+        check_parameters(self)
         with atomic_fit(self):
             rows, frame = read_log(
                 self,
@@ -269,7 +266,7 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
             )
             inside = prompt_codes(prompts, rows.n)
             self._kind_for(rows)  # refuses a covariance that the method or the groups do not allow
-            self._check_timing(rows)
+            check_timing(self, rows)
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             parts = parts_of(self, rows)
             overlap = overlap_spectrum(parts.second_moment, rows.feature_moment)
@@ -291,51 +288,6 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
         tags.transformer_tags = TransformerTags()
         tags.input_tags.string = self.encoder is not None
         return tags
-
-    def _check_parameters(self) -> None:
-        check_choice(self.method, "method", METHODS)
-        check_choice(self.covariance, "covariance", COVARIANCES)
-        check_integer(self.n_repeats, "n_repeats", low=1)
-        number = isinstance(self.penalty, int | float | np.number) and not isinstance(self.penalty, bool)
-        if not (self.penalty == "cv" if isinstance(self.penalty, str) else number and 0 <= self.penalty < np.inf):
-            raise ValueError(f'penalty must be a number of at least 0, or "cv"; got {self.penalty!r}.')
-        model = self.final_model
-        if model is not None and (isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "predict"))):
-            raise TypeError(
-                f"final_model must be a regressor with fit and predict, as an object, or None; got {model!r}."
-            )
-        if is_nonlinear(self.final_model) and self.method not in ("partially_linear", "fixed_effects"):
-            raise MethodNotApplicableError(
-                f'final_model={type(self.final_model).__name__} is fitted by backfitting, which method="{self.method}" '
-                'does not do: use method="partially_linear" or "fixed_effects", or leave it at None.'
-            )
-        number = isinstance(self.max_weight, int | float | np.number) and not isinstance(self.max_weight, bool)
-        if self.max_weight is not None and not (number and self.max_weight > 0):
-            raise ValueError(f"max_weight must be a positive number or None; got {self.max_weight!r}.")
-
-    def _check_timing(self, rows: LoggedRows) -> None:
-        """Refuse confounders that the user says were settled after the text."""
-        if rows.confounders is None:
-            return
-        columns = rows.confounders.roles.columns
-        timing = self.timing
-        if timing is None or timing == "before":
-            return
-        if not isinstance(timing, dict):
-            raise ValueError(
-                f'timing must be None, "before" or a dict of column to "before" or "after"; got {timing!r}.'
-            )
-        for name, when in timing.items():
-            if name not in columns:
-                raise ValueError(
-                    f"timing names {name!r}, which is no column of confounders; available: {list(columns)}."
-                )
-            check_choice(when, f"timing[{name!r}]", ("before", "after"))
-            if when == "after" and self.method != "instrument":
-                raise BadControlError(
-                    f"confounders column {name!r} was settled after the text was written, so removing its effect would "
-                    'remove part of the reward: drop it, or use it with method="instrument".'
-                )
 
     def _store(self, rows: LoggedRows, parts: RewardParts, shares: Array) -> None:
         self._groups = rows.groups
