@@ -9,22 +9,19 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
+from causalkit.graph.network_inference import NetworkInference
 from causalkit.graph.partition import partition
 from causalkit.graph.scores import Averages, average_effects, clip_probabilities, doubly_robust_scores, of_levels, ratio
-from causalkit.graph.warning_place import warnings_at_caller
-from causalkit.inference import InferenceResult, network_clusters, network_covariance
-from causalkit.inference.network_forms import NetworkCovariance
+from causalkit.inference import InferenceResult
 from causalkit.linear import weighted_least_squares
-from causalkit.selection import TOCCurve, calibration_test, policy_value, targeting_policy, toc
+from causalkit.selection import TOCCurve, policy_value, targeting_policy, toc
 from causalkit.selection.targeting_curve import ranks_within
 from causalkit.validation import check_choice, check_integer, check_matrix, check_vector
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from causalkit.graph.graph import Graph
     from causalkit.graph.inputs import CodedTreatment
-    from causalkit.graph.row_labels import RowLabels
 
 __all__ = ["NodeEffects"]
 
@@ -34,30 +31,20 @@ _LEAST_CLUSTERS, _MOST_CLUSTERS, _CLUSTER_ROWS = 50, 1000, 20
 _TINY = 1e-9  # a probability of 0 has no inverse
 
 
-class NodeEffects:
+class NodeEffects(NetworkInference):
     """Methods of a learner that has ``effect_``, ``scores_`` and residuals of its rows."""
 
     effect_: Array
-    honest_effect_: Array
     scores_: Array
-    folds_: NDArray[np.intp]
     outcome_by_level_: Array | None
     outcome_prediction_: Array
-    outcome_residual_: Array
     treatment_residual_: Array
     treatment_levels_: NDArray[Any] | None
-    positions_: NDArray[np.intp]
-    graph_: Graph
-    exposure_radius_: int
     _clip: float
     _score_clip: float
     _outcome: Array
     _probabilities: Array
     _treatment: CodedTreatment
-    _weight: Array | None
-    _groups: NDArray[np.intp] | None
-    _positions: NDArray[np.intp] | None
-    _row_labels: RowLabels | None
 
     # ------------------------------------------------------------------ averages
 
@@ -247,18 +234,7 @@ class NodeEffects:
             tests whether there is heterogeneity that the estimates have found.
         """
         check_is_fitted(self)
-        with warnings_at_caller():
-            return calibration_test(
-                self.honest_effect_,
-                self.outcome_residual_,
-                self.treatment_residual_,
-                folds=self.folds_[0],
-                sample_weight=self._weight,
-                adjacency=self.graph_.distances,
-                positions=self._positions,
-                groups=self._groups,
-                exposure_radius=self.exposure_radius_,
-            )
+        return self._calibration(self.treatment_residual_)
 
     def toc(self, priorities: Any = None) -> TOCCurve:
         """Targeting curve: mean score of the nodes of highest priority, less that of all.
@@ -338,21 +314,6 @@ class NodeEffects:
         covariance = self._network_covariance(found.influence, dependence, bandwidth)
         return covariance.to_result(found.estimate, names, n_obs=len(found.influence))
 
-    def _network_covariance(self, influence: Array, dependence: str, bandwidth: Any) -> NetworkCovariance:
-        groups = self._groups
-        if dependence == "cluster" and groups is None:
-            groups = network_clusters(self.graph_.distances).codes[self.positions_]
-        with warnings_at_caller():
-            return network_covariance(
-                influence,
-                self.graph_.distances,
-                positions=self._positions,
-                groups=groups if dependence in ("auto", "cluster") else None,
-                dependence=dependence,
-                bandwidth=bandwidth,
-                exposure_radius=self.exposure_radius_,
-            )
-
     def _effect_names(self, name: str, target: str) -> list[str]:
         words = name if target == "all" else f"{name} ({target})"
         levels = self.treatment_levels_
@@ -384,11 +345,6 @@ class NodeEffects:
         if (codes < 0).any():
             raise ValueError(f"by has {int((codes < 0).sum())} missing labels: give every row a group.")
         return codes.astype(np.intp), list(labels)
-
-    def _same_rows(self, **others: Any) -> None:
-        """Refuse arguments that are labelled like the rows of fit, but in another order."""
-        if self._row_labels is not None:
-            self._row_labels.check(**others)
 
     def _row_weights(self) -> Array:
         return np.ones(len(self.positions_)) if self._weight is None else self._weight

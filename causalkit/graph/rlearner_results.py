@@ -16,7 +16,6 @@ from causalkit.graph.diagnostics import (
     correlation_table,
     degree_groups,
     overlap_table,
-    residual_table,
 )
 from causalkit.graph.effect_intervals import (
     EffectInterval,
@@ -237,9 +236,7 @@ class RLearnerResults(NodeEffects):
         for number, column in enumerate(residual.T, start=1):
             named[_residual_name(self.treatment_levels_, number)] = column
         names = [str(name) for name in self.hop_features_.get_feature_names_out()]
-        adjacency = self.graph_.skeleton()
-        part = adjacency if self._positions is None else adjacency[self.positions_][:, self.positions_]
-        return residual_table(named, part, data.sets.columns[:, : len(names)], names)
+        return self._residual_table(named, data.sets.columns[:, : len(names)], names)
 
     def diagnostics(self) -> pd.DataFrame:
         """The numbers to look at before believing the others, one per row, with what is good.

@@ -268,7 +268,7 @@ class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
             validate_data(self, X, reset=True, skip_check_array=True)
             for name, value in trained.items():
                 setattr(self, name, value)
-            self.covariance_ = self._dependent(self._influence).cov
+            self.covariance_ = self._network_covariance(self._influence).cov
         return self
 
     def attach_exposure(self, exposure: Any) -> SpilloverRLearner:

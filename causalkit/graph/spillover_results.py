@@ -9,22 +9,19 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
-from causalkit.graph.diagnostics import overlap_table, residual_table
+from causalkit.graph.diagnostics import overlap_table
+from causalkit.graph.network_inference import NetworkInference
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
 from causalkit.graph.spillover_reports import exposure_cells, levels_by_effect, summarise_spillover
 from causalkit.graph.spillover_training import TrainingState, cross_fitted_outcome
 from causalkit.graph.summaries import GraphSummary
-from causalkit.graph.warning_place import warnings_at_caller
-from causalkit.inference import InferenceResult, NetworkCovariance, network_clusters, network_covariance
-from causalkit.selection import calibration_test
+from causalkit.inference import InferenceResult
 from causalkit.validation import check_choice, check_matrix, check_vector
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from causalkit.graph.row_labels import RowLabels
 
 __all__ = ["SpilloverResults"]
 
@@ -33,15 +30,13 @@ Array = NDArray[np.float64]
 _TARGETS = ("all", "treated", "control", "overlap")
 
 
-class SpilloverResults:
+class SpilloverResults(NetworkInference):
     """Results of :class:`SpilloverRLearner`; everything here reads what ``fit`` stored."""
 
     if TYPE_CHECKING:
         _interaction: bool
         _constant: bool
-        _row_labels: RowLabels | None
         effect_: Array
-        honest_effect_: Array
         effect_names_: tuple[str, ...]
         exposure_names_: tuple[str, ...]
         coef_: Array
@@ -51,19 +46,13 @@ class SpilloverResults:
         exposure_mean_: Array
         exposure_variance_: Array
         exposure_residual_: Array
-        outcome_residual_: Array
         treatment_prediction_: Array
         treatment_residual_: Array
         clipped_share_: float
-        exposure_radius_: int
         fold_report_: Any
         selection_: Any
         treatment_levels_: Any
-        _positions: Any
         _training: Any
-        folds_: NDArray[np.intp]
-        graph_: Any
-        positions_: NDArray[np.intp]
         report_: Any
         _source: ExposureSource
         _influence: Array
@@ -72,8 +61,6 @@ class SpilloverResults:
         _clipped: NDArray[np.bool_]
         _unclipped: Array
         _treatment: Array
-        _weight: Array | None
-        _groups: NDArray[np.intp] | None
         _columns: Any
 
         def _weights_of(self, effect: str, at: Any, source: Any, n: int, *, of_fit: bool) -> Array: ...
@@ -120,7 +107,7 @@ class SpilloverResults:
         levels = levels_by_effect({name: self._effect_kind(name) for name in effects}, at, self._interaction)
         self._same_rows(**{"at" if name == "at" else f"at[{name!r}]": level for name, level in levels.items()})
         found = [self._average(name, levels.get(name, levels.get("at")), target) for name in effects]
-        covariance = self._dependent(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
+        covariance = self._network_covariance(np.column_stack([psi for _, psi in found]), dependence, bandwidth)
         return covariance.to_result(
             np.array([value for value, _ in found]),
             effects,
@@ -188,23 +175,6 @@ class SpilloverResults:
         """Whether any treatment can reach a node, per exposure, shape (n, J)."""
         return self.exposure_variance_.reshape(len(self.effect_), -1) > 0
 
-    def _dependent(
-        self, influence: Array, dependence: str = "auto", bandwidth: Any = "auto", reach: int = 0
-    ) -> NetworkCovariance:
-        groups = self._groups
-        if dependence == "cluster" and groups is None:
-            groups = network_clusters(self.graph_.distances).codes[self.positions_]
-        with warnings_at_caller():
-            return network_covariance(
-                influence,
-                self.graph_.distances,
-                positions=self._positions,
-                groups=groups if dependence in ("auto", "cluster") else None,
-                dependence=dependence,
-                bandwidth=bandwidth,
-                exposure_radius=max(reach, self.exposure_radius_),
-            )
-
     # ------------------------------------------------------------------ checks
 
     def overlap(self) -> pd.DataFrame:
@@ -268,7 +238,7 @@ class SpilloverResults:
         require_variation(moment, names, raw)
         repeat = SpilloverRepeat(self.outcome_residual_, self.treatment_prediction_, columns, found)
         fit = constant_fit([repeat], self._weight)
-        covariance = self._dependent(fit.influence, dependence, bandwidth, reach=2)
+        covariance = self._network_covariance(fit.influence, dependence, bandwidth, reach=2)
         table = covariance.to_result(fit.coef, names, n_obs=len(columns)).summary()
         table.attrs["dependence"] = covariance.dependence
         return table
@@ -306,7 +276,7 @@ class SpilloverResults:
             for prediction, one in zip(predictions, state.repeats, strict=True)
         ]
         fit = constant_fit(repeats, self._weight)
-        covariance = self._dependent(fit.influence, dependence, bandwidth)
+        covariance = self._network_covariance(fit.influence, dependence, bandwidth)
         return covariance.to_result(fit.coef, self.effect_names_, n_obs=len(outcome))
 
     def calibration(self, *, bandwidth: Any = "auto") -> pd.DataFrame:
@@ -315,19 +285,7 @@ class SpilloverResults:
         See :func:`causalkit.selection.calibration_test`; the effects of all columns are added up.
         """
         check_is_fitted(self)
-        with warnings_at_caller():
-            return calibration_test(
-                self.honest_effect_,
-                self.outcome_residual_,
-                self._residuals,
-                folds=self.folds_[0],
-                sample_weight=self._weight,
-                adjacency=self.graph_.distances,
-                positions=self._positions,
-                groups=self._groups,
-                bandwidth=bandwidth,
-                exposure_radius=self.exposure_radius_,
-            )
+        return self._calibration(self._residuals, bandwidth)
 
     def residual_dependence(self) -> pd.DataFrame:
         r"""What residuals still have to do with neighbours: Moran's I, and correlations with hop columns.
@@ -346,9 +304,7 @@ class SpilloverResults:
             "outcome": self.outcome_residual_ - self._residuals @ self.coef_,
             "treatment": self.treatment_residual_,
         }
-        adjacency = self.graph_.skeleton()
-        part = adjacency if self._positions is None else adjacency[self.positions_][:, self.positions_]
-        return residual_table(named, part, state.data.sets.columns, self._columns.names)
+        return self._residual_table(named, state.data.sets.columns, self._columns.names)
 
     def diagnostics(self) -> pd.DataFrame:
         """The numbers to look at before believing the others, one per row, with what is good.
@@ -378,11 +334,6 @@ class SpilloverResults:
         """Average effects, how they were made, and the assumptions that they rest on."""
         check_is_fitted(self)
         return summarise_spillover(self)
-
-    def _same_rows(self, **others: Any) -> None:
-        """Refuse arguments that are labelled like the rows of the fit, but in another order."""
-        if self._row_labels is not None:
-            self._row_labels.check(**others)
 
     def _state(self, what: str) -> TrainingState:
         state: TrainingState | None = getattr(self, "_training", None)
