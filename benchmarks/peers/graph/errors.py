@@ -50,7 +50,7 @@ def errors(tier: Tier) -> Iterator[Row]:
     for number, (make, bar) in enumerate(_BARS.items()):
         # Seeds of the acceptance table: its draws, and its fits.
         seed = 60_100 if number == 0 else 60_400
-        found = draws(tier, _draw, range(tier.size(3, 2)), seed=seed, make=make)
+        found = draws(tier, _draw, range(tier.size(6, 2)), seed=seed, make=make)
         label, what = f"E{number + 1}", f"{_WORDS[make]}, n=1000"
         yield recorded(f"{label}.0", f"{what}: default, error/Var(τ)", found["ours"].mean())
         for place, (key, words) in enumerate(_ARMS):
