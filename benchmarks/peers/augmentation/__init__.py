@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.augmentation.boosting import boosting
 from benchmarks.peers.augmentation.growth import growth, streams
 from benchmarks.peers.augmentation.instruments import two_stage
@@ -34,10 +35,6 @@ TITLES = {
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.augmentation.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "A": paths,
         "T": two_stage,
@@ -45,6 +42,4 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
         "N": growth,
         "M": streams,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

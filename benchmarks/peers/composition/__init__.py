@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.composition.networks import dense, large, shrunken
 from benchmarks.peers.composition.sparse import lasso
 from benchmarks.peers.composition.transforms import pingouin_rows, transforms
@@ -32,10 +33,6 @@ TITLES = {
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections; the long peers run once in the short tier."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.composition.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "T": transforms,
         "S": shrunken,
@@ -44,6 +41,4 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
         "Q": pingouin_rows,
         "G": lasso,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.debiasing.effects import effects, sizes
 from benchmarks.peers.debiasing.labels import labels
 from benchmarks.peers.debiasing.scores import fits, scores
@@ -33,10 +34,6 @@ TITLES = {
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections; the long peers run once in the short tier."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.debiasing.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "T": transforms,
         "K": scores,
@@ -45,6 +42,4 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
         "M": effects,
         "R": sizes,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

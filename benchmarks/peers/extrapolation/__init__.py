@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.extrapolation.errors import error_rows
 from benchmarks.peers.extrapolation.growth import growth_rows
 from benchmarks.peers.extrapolation.penalty import penalty_rows
@@ -35,16 +36,10 @@ TITLES = {
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.extrapolation.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "P": penalty_rows,
         "M": million_rows,
         "N": growth_rows,
         "E": error_rows,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

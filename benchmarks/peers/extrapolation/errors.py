@@ -9,18 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed
 from benchmarks.peers.composition.common import absent, peer
 from benchmarks.rows import Row, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import (
-    MIXINGS,
-    POINTS,
-    curve_errors,
-    default_fit,
-    draws,
-    installed,
-    seeds_note,
-)
+from benchmarks.validation.extrapolation.common import MIXINGS, POINTS, curve_errors, default_fit, draws, seeds_note
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation.baselines import make_baseline
 

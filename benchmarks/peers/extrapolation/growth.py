@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from benchmarks.measuring import installed
 from benchmarks.peers.augmentation.common import interleaved_cpu_medians
 from benchmarks.rows import Row, at_most, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import installed
 from benchmarks.validation.extrapolation.times import penalty_epoch
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed
 from benchmarks.peers.augmentation.common import faster, interleaved_cpu_medians
 from benchmarks.peers.timing import peak_bytes
 from benchmarks.rows import Row, at_most, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import installed
 from benchmarks.validation.extrapolation.identities import dense_penalty
 from causalkit.extrapolation import invariance_penalty, project_off_actions, random_fourier_features
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measuring import installed
 from benchmarks.peers.composition.common import peak_resident_bytes
 from benchmarks.rows import Row, at_least, at_most, recorded
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import installed, linear_r2
+from benchmarks.validation.extrapolation.common import linear_r2
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder
 

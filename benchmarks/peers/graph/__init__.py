@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.graph.covariances import covariances
 from benchmarks.peers.graph.errors import errors, intervals
 from benchmarks.peers.graph.scale import large_networks
@@ -42,10 +43,6 @@ def _layers(tier: Tier) -> Iterator[Row]:
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.graph.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "L": _layers,
         "V": covariances,
@@ -55,6 +52,4 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
         "E": errors,
         "M": large_networks,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

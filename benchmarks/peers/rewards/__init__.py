@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from benchmarks.measuring import rows_of_sections
 from benchmarks.peers.rewards.absorbing import levels
 from benchmarks.peers.rewards.double_learning import double_learning
 from benchmarks.peers.rewards.growth import growth
@@ -34,10 +35,6 @@ TITLES = {
 
 def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
     """Rows of the chosen sections."""
-    from threadpoolctl import threadpool_limits
-
-    from benchmarks.validation.rewards.common import quiet
-
     steps: dict[str, Callable[[Tier], Iterator[Row]]] = {
         "F": levels,
         "M": memory,
@@ -45,6 +42,4 @@ def rows(tier: Tier, sections: Sequence[str]) -> Iterator[Row]:
         "R": output,
         "N": growth,
     }
-    with threadpool_limits(1), quiet():
-        for letter in sections:
-            yield from steps[letter](tier)
+    yield from rows_of_sections(steps, tier, sections)

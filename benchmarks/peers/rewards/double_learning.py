@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap
 from benchmarks.peers.augmentation.common import interleaved_cpu_medians, slower
 from benchmarks.peers.composition.common import absent, peer
 from benchmarks.rows import Row, at_most, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.rewards.common import fit, gap
+from benchmarks.validation.rewards.common import fit
 from benchmarks.validation.rewards.identities import folds
 from benchmarks.validation.rewards.identities_peers import double_ml
 from benchmarks.validation.rewards.nonlinear import boosting, spline

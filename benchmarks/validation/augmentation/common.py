@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap
 from benchmarks.rows import Row, near
 from benchmarks.simulation import listed_mean, standard_error
 from causalkit.augmentation import IVLikeRegressor, normalized_causal_excess_risk
@@ -21,11 +19,9 @@ __all__ = [
     "LISTED_DESIGNS",
     "euclidean",
     "fit_sample",
-    "gap",
     "linear_sample",
     "listed",
     "mean_of_listed",
-    "quiet",
     "relative_gap",
 ]
 
@@ -85,19 +81,6 @@ def mean_of_listed(id: str, what: str, values: Array, low: float, high: float, n
     return near(id, what, float(np.mean(values)), middle, (high - low) / 2, band, note)
 
 
-def gap(a: Any, b: Any) -> float:
-    """Largest absolute difference."""
-    return float(np.abs(np.asarray(a) - np.asarray(b)).max())
-
-
 def relative_gap(a: Any, b: Any) -> float:
     """Largest absolute difference over the largest entry of b."""
     return gap(a, b) / float(np.abs(np.asarray(b)).max())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings about fits that are weak or leaky on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -7,16 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import (
-    euclidean,
-    fit_sample,
-    linear_sample,
-    listed,
-    mean_of_listed,
-    quiet,
-)
+from benchmarks.validation.augmentation.common import euclidean, fit_sample, linear_sample, listed, mean_of_listed
 from causalkit.augmentation import normalized_causal_excess_risk
 
 __all__ = ["default_rows", "setting_rows"]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_least, at_most, near, skipped
 from benchmarks.simulation import Tier, repeat
-from benchmarks.validation.augmentation.common import quiet
 from causalkit.augmentation import IVLikeRegressor
 from causalkit.augmentation.augmenters import ChannelPermutation
 from causalkit.datasets import make_colored_digits

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap
 from benchmarks.rows import Row, at_most, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import euclidean, gap
+from benchmarks.validation.augmentation.common import euclidean
 from causalkit.augmentation import IVLikeRegressor, normalized_causal_excess_risk
 from causalkit.augmentation.augmenters import AdditiveNoise, NullSpaceShift
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, at_most, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import gap, quiet, relative_gap
+from benchmarks.validation.augmentation.common import relative_gap
 from benchmarks.validation.augmentation.identities_peers import peer_rows
 from causalkit.augmentation import IVLikeRegressor, augmenters, worst_case_risk
 from causalkit.datasets import make_linear_augmentation

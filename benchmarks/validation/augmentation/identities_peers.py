@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap
 from benchmarks.rows import Row, at_most, near, skipped
-from benchmarks.validation.augmentation.common import gap, relative_gap
+from benchmarks.validation.augmentation.common import relative_gap
 from causalkit.augmentation import IVLikeRegressor
 from causalkit.augmentation.anderson_rubin import anderson_rubin
 from causalkit.augmentation.instruments import instrument_diagnostics

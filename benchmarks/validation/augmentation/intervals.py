@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.linalg import null_space
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_least, at_most, recorded
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import quiet
 from causalkit.augmentation import IVLikeRegressor
 from causalkit.augmentation.augmenters import NullSpaceShift
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, near, recorded, skipped, within
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import quiet
 from causalkit.augmentation import IVLikeBoostingRegressor, IVLikeRegressor
 from causalkit.augmentation.augmenters import NullSpaceShift
 from causalkit.datasets import make_nonlinear_augmentation

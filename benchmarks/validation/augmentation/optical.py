@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import euclidean, quiet
+from benchmarks.validation.augmentation.common import euclidean
 from causalkit.augmentation import IVLikeRegressor
 
 __all__ = ["experiment_errors", "rows"]

@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import ShuffleSplit
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, near, recorded
 from benchmarks.simulation import Tier
-from benchmarks.validation.augmentation.common import (
-    euclidean,
-    fit_sample,
-    linear_sample,
-    listed,
-    mean_of_listed,
-    quiet,
-)
+from benchmarks.validation.augmentation.common import euclidean, fit_sample, linear_sample, listed, mean_of_listed
 from causalkit.augmentation import IVLikeRegressorCV
 from causalkit.augmentation.augmenters import NullSpaceShift
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,6 @@ __all__ = [
     "listed",
     "pair",
     "precision_by_reference",
-    "quiet",
     "stem_cells",
     "unshrunk",
 ]
@@ -94,11 +90,3 @@ def precision_by_reference(covariance: Array, k: int) -> Array:
     f = np.delete(np.eye(len(covariance)), k, axis=0)
     f[:, k] = -1.0
     return np.asarray(f.T @ np.linalg.solve(f @ covariance @ f.T, f))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings about samples that are small or odd on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

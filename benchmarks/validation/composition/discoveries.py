@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, deviation, within
 from benchmarks.simulation import Tier, standard_error
-from benchmarks.validation.composition.common import quiet
 from causalkit.composition import CompositionalPartialCorrelation
 from causalkit.composition.covariance import centre_logs
 from causalkit.composition.inference import adjust_pvalues

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.composition.common import correlations, precision_by_reference, quiet
+from benchmarks.validation.composition.common import correlations, precision_by_reference
 from causalkit.composition import (
     CompositionalPartialCorrelation,
     closure_null,

@@ -8,9 +8,10 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_least, near, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.composition.common import STEM_CELLS_ABSENT, correlations, quiet, stem_cells, unshrunk
+from benchmarks.validation.composition.common import STEM_CELLS_ABSENT, correlations, stem_cells, unshrunk
 from causalkit.composition import CompositionalPartialCorrelation, log_ratio_covariance
 from causalkit.datasets import make_logistic_normal
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near, within
 from benchmarks.simulation import Tier, listed_share
-from benchmarks.validation.composition.common import quiet
 from causalkit.composition import CompositionalPartialCorrelation, compositional_ci_test
 
 __all__ = ["rows"]

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.composition.common import CUPS_ABSENT, cups, quiet
+from benchmarks.validation.composition.common import CUPS_ABSENT, cups
 from causalkit.composition.zero_replacement import ZeroReplacement
 
 __all__ = ["rows"]

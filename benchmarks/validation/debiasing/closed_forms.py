@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, deviation, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.debiasing.common import quiet
 from causalkit.datasets import heteroscedastic_map_bias, make_gaussian_map, make_heteroscedastic_map, make_panel_map
 from causalkit.debiasing import LinearCalibration, SplineCalibration, TweedieCorrection
 

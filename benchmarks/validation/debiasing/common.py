@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from causalkit.debiasing import DebiasedEffect
 
-__all__ = ["INCOME_MAP_ABSENT", "covers", "income_map", "quiet"]
+__all__ = ["INCOME_MAP_ABSENT", "covers", "income_map"]
 
 INCOME_MAP_ABSENT = "income map absent"
 _BESIDE = Path(__file__).resolve().parents[4] / "shared" / "data" / "us_income_map_91377.csv.gz"
@@ -37,11 +34,3 @@ def income_map() -> Any:
 def covers(result: DebiasedEffect, truth: float, method: str = "delta") -> float:
     """1 if the 95 % set of the first effect holds the truth, else 0."""
     return float(truth in result.confidence_sets(0.95, method=method)[0])
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings about samples that are small or odd on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

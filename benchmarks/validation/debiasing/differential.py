@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near
 from benchmarks.simulation import Tier, listed_sd
-from benchmarks.validation.debiasing.common import covers, quiet
+from benchmarks.validation.debiasing.common import covers
 from causalkit.datasets import make_differential_map
 from causalkit.debiasing import LinearCalibration
 

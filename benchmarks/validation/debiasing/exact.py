@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, deviation, near, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, income_map, quiet
+from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, income_map
 from causalkit.debiasing import LinearCalibration, SplineCalibration, TweedieCorrection
 
 __all__ = ["rows"]

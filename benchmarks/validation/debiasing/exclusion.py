@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_least, at_most, near, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, income_map, quiet
+from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, income_map
 from causalkit.datasets import make_surrogacy_map
 from causalkit.debiasing import LinearCalibration
 

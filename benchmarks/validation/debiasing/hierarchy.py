@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, near, skipped
 from benchmarks.simulation import Tier, listed_mean, listed_share, standard_error
-from benchmarks.validation.debiasing.common import covers, quiet
+from benchmarks.validation.debiasing.common import covers
 from causalkit.datasets import SiteMap, make_site_map
 
 __all__ = ["rows"]

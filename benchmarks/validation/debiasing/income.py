@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near, skipped, within
 from benchmarks.simulation import Tier, standard_error
-from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, covers, income_map, quiet
+from benchmarks.validation.debiasing.common import INCOME_MAP_ABSENT, covers, income_map
 from causalkit.datasets import tilt_arms
 from causalkit.debiasing import LinearCalibration, SplineCalibration, TweedieCorrection
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from joblib import Parallel, delayed
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, within
 from benchmarks.simulation import Tier
-from benchmarks.validation.debiasing.common import quiet
 from causalkit.datasets import make_paper_map
 from causalkit.debiasing import LinearCalibration, SplineCalibration, TweedieCorrection
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.debiasing.common import quiet
 from benchmarks.validation.debiasing.stacked import jackknife_variance, stacked_variance
 from causalkit.debiasing import LinearCalibration, SplineCalibration, TweedieCorrection
 from causalkit.debiasing.basis import NaturalSplineBasis

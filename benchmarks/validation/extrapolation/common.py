@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed, quiet
 from benchmarks.rows import Row, at_least, at_most
 from benchmarks.simulation import Tier, listed_share
 
@@ -23,15 +22,12 @@ __all__ = [
     "curve_errors",
     "default_fit",
     "draws",
-    "gap",
-    "installed",
     "leaves_out",
     "linear_r2",
     "listed_level",
     "median_row",
     "network_curve",
     "oracle_fit",
-    "quiet",
     "ring",
     "seeds_note",
 ]
@@ -46,26 +42,6 @@ RADII = {"in": 0.7, "near": 1.5, "far": 2.25}
 DIRECTIONS = 8
 _MEDIAN = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, normal draws
 _WIDTH = 3.0
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings: actions are far on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def installed(name: str) -> bool:
-    """Whether a package can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
-
-
-def gap(a: Any, b: Any) -> float:
-    """Largest absolute difference."""
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max())
 
 
 def _one(call: Callable[..., Mapping[str, float]], r: int, settings: Mapping[str, Any]) -> dict[str, float]:

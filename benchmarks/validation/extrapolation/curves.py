@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from benchmarks.measuring import installed
 from benchmarks.rows import Row, at_least, recorded, skipped
 from benchmarks.simulation import Tier
 from benchmarks.validation.extrapolation.common import (
@@ -14,7 +15,6 @@ from benchmarks.validation.extrapolation.common import (
     curve_errors,
     default_fit,
     draws,
-    installed,
     linear_r2,
     median_row,
     network_curve,

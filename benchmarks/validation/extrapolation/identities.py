@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from benchmarks.measuring import gap, installed
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import gap, installed
 from benchmarks.validation.extrapolation.diagnostics import visible_share
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import (

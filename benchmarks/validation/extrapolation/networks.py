@@ -7,17 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import installed
 from benchmarks.rows import Row, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import (
-    MIXINGS,
-    draws,
-    installed,
-    leaves_out,
-    linear_r2,
-    median_row,
-    seeds_note,
-)
+from benchmarks.validation.extrapolation.common import MIXINGS, draws, leaves_out, linear_r2, median_row, seeds_note
 from causalkit.datasets import make_intervention_curve
 
 __all__ = ["autoencoder", "missing", "one_action_rows", "two_action_rows"]

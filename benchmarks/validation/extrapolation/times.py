@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.measuring import quiet
 from benchmarks.peers.augmentation.common import interleaved_cpu_medians
 from benchmarks.rows import Row, at_most, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.extrapolation.common import leaves_out, quiet
+from benchmarks.validation.extrapolation.common import leaves_out
 from benchmarks.validation.extrapolation.networks import autoencoder, missing
 from causalkit.datasets import make_intervention_curve
 from causalkit.extrapolation import LinearInvarianceEncoder, project_off_actions, random_fourier_features

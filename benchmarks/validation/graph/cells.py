@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed
 from benchmarks.simulation import Tier
 from benchmarks.validation.graph.baselines import (
     arm_forest,
@@ -17,17 +18,7 @@ from benchmarks.validation.graph.baselines import (
     difference_in_means,
     nonparametric,
 )
-from benchmarks.validation.graph.common import (
-    covers,
-    draws,
-    fit,
-    folds_of,
-    hop_matrix,
-    installed,
-    joined,
-    relative,
-    squared,
-)
+from benchmarks.validation.graph.common import covers, draws, fit, folds_of, hop_matrix, joined, relative, squared
 
 __all__ = ["attachment", "baseline", "flagged", "independent", "large"]
 

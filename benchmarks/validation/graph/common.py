@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed, quiet
 from benchmarks.rows import Row, at_least, at_most, within
 from benchmarks.simulation import Tier, standard_error
 
@@ -22,12 +21,9 @@ __all__ = [
     "draws",
     "fit",
     "folds_of",
-    "gap",
     "graph_of",
     "hop_matrix",
-    "installed",
     "joined",
-    "quiet",
     "ratio_row",
     "relative",
     "sd_row",
@@ -40,21 +36,6 @@ Draws = dict[str, Array]
 
 DEFAULT_CV = 5
 _Z = 1.959963984540054
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings about designs that are difficult on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def installed(name: str) -> bool:
-    """Whether a package can be imported."""
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
 
 
 def graph_of(sample: Any) -> Any:
@@ -94,11 +75,6 @@ def squared(estimate: Any, truth: Any) -> float:
 def relative(estimate: Any, truth: Any) -> float:
     """Mean squared error over the variance of the truth."""
     return squared(estimate, truth) / float(np.var(truth))
-
-
-def gap(a: Any, b: Any) -> float:
-    """Largest absolute difference."""
-    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).max())
 
 
 def covers(estimate: float, std_error: float, truth: float) -> float:

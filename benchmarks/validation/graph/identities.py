@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, at_least, at_most
 from benchmarks.simulation import Tier
-from benchmarks.validation.graph.common import gap, quiet
 from benchmarks.validation.graph.identities_learner import learner_rows
 
 __all__ = ["rows"]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, installed
 from benchmarks.rows import Row, at_most, skipped
-from benchmarks.validation.graph.common import fit, folds_of, gap, graph_of, installed
+from benchmarks.validation.graph.common import fit, folds_of, graph_of
 
 __all__ = ["learner_rows"]
 
@@ -50,10 +51,9 @@ def _constant_rows(sample: Any) -> Iterator[Row]:
     yield at_most("H8.1", what, gap(learner.effect_, held_out), _EXACT)
     e = learner.treatment_prediction_
     # Scores clip at .05, nuisances at .02.
-    clipped = np.clip(e, 0.05, 0.95)
-    tau = learner.effect_
-    left = sample.treatment - clipped
-    scores = tau + left / (clipped * (1 - clipped)) * (outcome - left * tau)
+    clipped, treated = np.clip(e, 0.05, 0.95), sample.treatment
+    zero, one = learner.outcome_by_level_.T
+    scores = one - zero + treated / clipped * (sample.y - one) - (1 - treated) / (1 - clipped) * (sample.y - zero)
     yield at_most(
         "H8.2", "average effect against the mean of its formula", gap(learner.ate().estimate, scores.mean()), _EXACT
     )

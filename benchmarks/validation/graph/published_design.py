@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed
 from benchmarks.rows import Row, at_most, recorded, skipped
 from benchmarks.simulation import Tier
 from benchmarks.validation.graph.baselines import difference_in_means
-from benchmarks.validation.graph.common import bias_row, draws, fit, installed, joined, relative, squared
+from benchmarks.validation.graph.common import bias_row, draws, fit, joined, relative, squared
 from benchmarks.validation.graph.published import ARMS, published_recipe
 
 __all__ = ["accuracy", "constant_draws", "encoders", "grid", "rows"]

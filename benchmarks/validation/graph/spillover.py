@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import installed
 from benchmarks.rows import Row, at_least, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.graph.common import bias_row, covers, draws, graph_of, installed, ratio_row, relative
+from benchmarks.validation.graph.common import bias_row, covers, draws, graph_of, ratio_row, relative
 
 __all__ = ["graphdml_fit", "rows", "spillover_fit", "uptake"]
 

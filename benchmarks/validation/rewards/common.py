@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,11 +22,9 @@ __all__ = [
     "exact_normals",
     "fit",
     "four_errors",
-    "gap",
     "halves",
     "linear_smoother",
     "listed_vector",
-    "quiet",
     "ranking",
 ]
 
@@ -39,14 +35,6 @@ LOADINGS = np.array([0.8, -0.6, 0.0, 0.0])
 # Mean of the largest of n standard normal variables.
 EXPECTED_MAXIMUM = {2: 0.56419, 4: 1.02938, 8: 1.42360, 16: 1.76599, 64: 2.34373}
 _Z = 1.959963984540054
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings about designs that are difficult on purpose."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def fit(method: str, X: Any, y: Any, confounders: Any = None, **options: Any) -> RewardDeconfounder:
@@ -81,11 +69,6 @@ def ranking(w: Array, theta: Array = THETA, n: int = 8) -> tuple[float, float, f
     size = float(np.linalg.norm(theta))
     rho = float(w @ theta / (np.linalg.norm(w) * size))
     return rho, 0.5 + math.asin(min(rho, 1.0)) / math.pi, rho * size * EXPECTED_MAXIMUM[n]
-
-
-def gap(a: Any, b: Any) -> float:
-    """Largest absolute difference."""
-    return float(np.abs(np.asarray(a) - np.asarray(b)).max())
 
 
 def covers(estimate: Any, std_error: Any, truth: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near
 from benchmarks.simulation import Tier, listed_mean, listed_sd
 from benchmarks.validation.rewards.common import (
@@ -20,7 +21,6 @@ from benchmarks.validation.rewards.common import (
     fit,
     four_errors,
     listed_vector,
-    quiet,
     ranking,
 )
 from causalkit.datasets import make_reward_instrument

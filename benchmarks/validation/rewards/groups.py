@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, near
 from benchmarks.simulation import Tier, listed_mean
-from benchmarks.validation.rewards.common import THETA, coverage_row, covers, fit, gap, quiet
+from benchmarks.validation.rewards.common import THETA, coverage_row, covers, fit
 from causalkit.datasets import make_reward_groups
 
 __all__ = ["rows"]

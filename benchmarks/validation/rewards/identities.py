@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, at_most
 from benchmarks.simulation import Tier
-from benchmarks.validation.rewards.common import THETA, fit, gap, linear_smoother, quiet
+from benchmarks.validation.rewards.common import THETA, fit, linear_smoother
 from benchmarks.validation.rewards.identities_peers import peer_rows
 from benchmarks.validation.rewards.linear import exact_sample, fit_exact
 from causalkit.datasets import make_reward_groups, make_reward_instrument, make_reward_linear

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from benchmarks.measuring import gap
 from benchmarks.peers.composition.common import absent, peer
 from benchmarks.rows import Row, at_most, deviation, skipped
-from benchmarks.validation.rewards.common import fit, gap, linear_smoother
+from benchmarks.validation.rewards.common import fit, linear_smoother
 
 __all__ = ["crossed_log", "double_ml", "peer_rows"]
 

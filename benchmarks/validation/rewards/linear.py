@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_most, deviation, near
 from benchmarks.simulation import Tier, listed_mean, listed_sd, listed_share, standard_error
 from benchmarks.validation.rewards.common import (
@@ -24,7 +25,6 @@ from benchmarks.validation.rewards.common import (
     halves,
     linear_smoother,
     listed_vector,
-    quiet,
     ranking,
 )
 from causalkit.datasets import make_reward_linear, make_reward_two_by_two

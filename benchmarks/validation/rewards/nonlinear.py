@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near
 from benchmarks.simulation import Tier, listed_mean, listed_sd, listed_share
-from benchmarks.validation.rewards.common import coverage_row, covers, fit, quiet
+from benchmarks.validation.rewards.common import coverage_row, covers, fit
 from causalkit.datasets import make_reward_nonlinear
 
 __all__ = ["rows"]

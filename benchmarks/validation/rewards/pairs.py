@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, near
 from benchmarks.simulation import Tier, listed_mean, listed_sd, listed_share
-from benchmarks.validation.rewards.common import coverage_row, fit, quiet
+from benchmarks.validation.rewards.common import coverage_row, fit
 from causalkit.datasets import make_reward_weekday
 from causalkit.rewards import PairwiseRewardModel, make_preference_pairs
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import quiet
 from benchmarks.rows import Row, at_least, near, recorded, skipped
 from benchmarks.simulation import Tier
-from benchmarks.validation.rewards.common import fit, quiet
+from benchmarks.validation.rewards.common import fit
 from causalkit.selection import pairwise_accuracy
 
 __all__ = ["rows"]

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, at_most, near
 from benchmarks.simulation import Tier
-from benchmarks.validation.rewards.common import LOADINGS, fit, gap, quiet
+from benchmarks.validation.rewards.common import LOADINGS, fit
 from benchmarks.validation.rewards.linear import exact_sample
 from causalkit.rewards import e_value, omitted_variable_bias, robustness_value
 

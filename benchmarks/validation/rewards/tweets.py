@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measuring import gap, quiet
 from benchmarks.rows import Row, at_least, at_most, near, skipped
 from benchmarks.simulation import Tier, listed_mean
-from benchmarks.validation.rewards.common import fit, gap, quiet
+from benchmarks.validation.rewards.common import fit
 
 __all__ = ["entangled_rows", "real_rows"]
 
