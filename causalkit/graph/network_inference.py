@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causalkit.exceptions import InferenceUnavailableError
 from causalkit.graph.diagnostics import residual_table
 from causalkit.graph.warning_place import warnings_at_caller
 from causalkit.inference import NetworkCovariance, network_clusters, network_covariance
@@ -49,6 +50,11 @@ class NetworkInference:
         groups = self._groups
         if dependence == "cluster" and groups is None:
             groups = network_clusters(self.graph_.distances).codes[self.positions_]
+            if np.ptp(groups) == 0:
+                raise InferenceUnavailableError(
+                    'dependence="cluster" without groups looks for clusters in the network, and found a single one. '
+                    'Pass groups to fit, or use dependence="network".'
+                )
         with warnings_at_caller():
             return network_covariance(
                 influence,

@@ -307,6 +307,8 @@ def network_standard_error(rows: NodeRows, exposure_radius: int) -> Callable[[Ar
                 groups=None if rows.groups is None else rows.groups.codes,
                 exposure_radius=exposure_radius,
             )
+        if found.vanished is not None and found.vanished[0]:  # a dense network: 0 would let every candidate win
+            return float(np.linalg.norm(values)) / len(values)
         return float(found.std_error[0])
 
     return standard_error

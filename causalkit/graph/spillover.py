@@ -268,7 +268,9 @@ class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
             validate_data(self, X, reset=True, skip_check_array=True)
             for name, value in trained.items():
                 setattr(self, name, value)
-            self.covariance_ = self._network_covariance(self._influence).cov
+            found = self._network_covariance(self._influence)
+            unknown = np.zeros(len(found.cov), dtype=bool) if found.vanished is None else found.vanished
+            self.covariance_ = np.where(unknown[:, None] | unknown, np.nan, found.cov)
         return self
 
     def attach_exposure(self, exposure: Any) -> SpilloverRLearner:

@@ -164,9 +164,11 @@ def network_covariance(
         plan = KernelPlan(int(bandwidth), kernel)
     plan = _capped(plan, skeleton, nodes, cap, reach, bandwidth == "auto")
     found = kernel_rows(values, skeleton, nodes, plan, reach)
-    if found.method == "uniform" and (found.mean_ball or 0) > _LARGE_PART * len(values):
+    cancelled = found.vanished is not None and found.vanished.any()  # which has a warning of its own
+    if not cancelled and (found.mean_ball or 0) > _LARGE_PART * len(values):
+        radius = plan.bandwidth if found.radius is None else found.radius
         warnings.warn(
-            f"Balls of radius {plan.bandwidth} hold {found.mean_ball:.4g} of {len(values)} nodes on average: centred "
+            f"Balls of radius {radius} hold {found.mean_ball:.4g} of {len(values)} nodes on average: centred "
             "values nearly cancel over so large a part, and the standard error is far too small. Pass a smaller "
             'bandwidth, or bandwidth="auto".',
             NetworkDependenceWarning,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.exceptions import NetworkDependenceWarning
+from causalkit.exceptions import InferenceUnavailableError, NetworkDependenceWarning
 from causalkit.inference.network_clusters import (
     CONDUCTANCE_LIMIT,
     cluster_covariance,
@@ -56,6 +56,8 @@ class NetworkCovariance:
         Cluster of each row.
     conductance : ndarray, shape (C,), or None
         Share of the links of each cluster that leave it, in the order of ``groups``.
+    vanished : ndarray of bool, shape (q,), or None
+        Averages whose values vary but cancel within the kernel: their variance of 0 says nothing about them.
     """
 
     cov: Array
@@ -68,6 +70,7 @@ class NetworkCovariance:
     influence_values: Array | None = field(default=None)
     groups: Codes | None = field(default=None)
     conductance: Array | None = field(default=None)
+    vanished: NDArray[np.bool_] | None = field(default=None)
 
     @property
     def std_error(self) -> Array:
@@ -91,7 +94,13 @@ class NetworkCovariance:
         Returns
         -------
         InferenceResult
+
+        Raises
+        ------
+        InferenceUnavailableError
+            Values that vary, and cancel within the kernel.
         """
+        self.require_variance(tuple(map(str, names)))
         return InferenceResult(
             estimate=np.asarray(estimate, dtype=float),
             cov=self.cov,
@@ -102,6 +111,17 @@ class NetworkCovariance:
             df=self.df,
             dependence=self.dependence,
             sample=sample,
+        )
+
+    def require_variance(self, names: tuple[str, ...]) -> None:
+        """Refuse averages that have no standard error, rather than give one of 0 with a p-value."""
+        if self.vanished is None or not self.vanished.any():
+            return
+        lost = [name for name, gone in zip(names, self.vanished, strict=True) if gone]
+        raise InferenceUnavailableError(
+            f"{', '.join(lost)}: no standard error along this network ({self.dependence}), because nearly every row is "
+            "within reach of every other and centred values cancel. Pass groups that are nearly without links between "
+            'them, a smaller bandwidth, or dependence="iid" if rows are independent given covariates.'
         )
 
     def __repr__(self) -> str:
@@ -203,7 +223,8 @@ def _described(found: KernelSum, plan: KernelPlan, method: str, n: int, independ
     notes = [plan.note] if plan.note else []
     if found.reached < asked:
         notes.append(f"{asked} is beyond the largest distance, {found.reached}")
-    if ((np.diag(found.total) <= 1e-10 * independent) & (independent > 0)).any():
+    vanished = (np.diag(found.total) <= 1e-10 * independent) & (independent > 0)
+    if vanished.any():
         warnings.warn(
             f"The {names[method]} kernel leaves no positive variance: balls of radius {found.reached} hold "
             f"{found.mean_ball:.4g} of {n} nodes, so centred values cancel. Pass a smaller bandwidth, or groups.",
@@ -220,4 +241,5 @@ def _described(found: KernelSum, plan: KernelPlan, method: str, n: int, independ
         mean_ball=found.mean_ball,
         # Nodes may outnumber rows; values are on the scale of a mean over as many as there are.
         influence_values=None if smoothed is None else smoothed * (len(smoothed) / n),
+        vanished=vanished,
     )

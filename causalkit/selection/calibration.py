@@ -96,6 +96,8 @@ def calibration_test(
     ------
     ValueError
         Shapes that do not fit, values that are not finite, or neither slope identified.
+    InferenceUnavailableError
+        A network in which nearly every row is within reach of every other.
 
     References
     ----------
@@ -150,6 +152,7 @@ def calibration_test(
         bandwidth=bandwidth,
         exposure_radius=exposure_radius,
     )
+    found.require_variance(tuple(("mean_effect", "heterogeneity")[place] for place in used))
     return _table(used, fit.coef, found.std_error, found.df, found.dependence)
 
 

@@ -22,6 +22,7 @@ from causalkit.exceptions import (
     GraphCoverageWarning,
     GraphError,
     IdentificationError,
+    InferenceUnavailableError,
     LeakageWarning,
     MethodNotApplicableError,
     NetworkDependenceWarning,
@@ -466,3 +467,31 @@ def test_score_without_treatment_models() -> None:
         fitted.score(TOWN.X, TOWN.y[:5], treatment=TOWN.t)
     with pytest.raises(ValueError, match="treatment"):
         fitted.score(TOWN.X, TOWN.y)
+
+
+@pytest.mark.filterwarnings("ignore::causalkit.exceptions.NetworkDependenceWarning")
+def test_a_network_in_which_everybody_is_linked_to_everybody() -> None:
+    """Centred scores cancel over balls that hold all: no standard error of 0, and a word on what to do."""
+    complete = Graph.from_scipy(sparse.csr_array(np.ones((120, 120)) - np.eye(120)))
+    learner = GraphRLearner(**QUICK | {"final_features": "own"}).fit(**arguments(graph=complete))
+    with pytest.raises(InferenceUnavailableError, match="ATE: no standard error along this network"):
+        learner.ate()
+    with pytest.raises(InferenceUnavailableError, match="heterogeneity: no standard error"):
+        learner.calibration()
+    with pytest.raises(InferenceUnavailableError, match="found a single one"):
+        learner.ate(dependence="cluster")
+    assert learner.ate(dependence="iid").std_error[0] > 0
+
+
+@pytest.mark.filterwarnings("ignore::causalkit.exceptions.NetworkDependenceWarning")
+def test_a_candidate_does_not_win_by_a_standard_error_of_zero() -> None:
+    complete = Graph.from_scipy(sparse.csr_array(np.ones((120, 120)) - np.eye(120)))
+    rng = np.random.default_rng(3)
+    options = {"final_model": "auto", "final_features": "own", "cv": 2, "random_state": 0}
+    y = TOWN.t + rng.normal(size=120)
+    learner = GraphRLearner(**options).fit(
+        **arguments(graph=complete, y=y, outcome_predictions=TOWN.e, treatment_predictions=TOWN.e)
+    )
+    table = learner.selection_
+    best = table["r_loss"].idxmin()
+    assert best == 0 or table["std_error"][best] > 0

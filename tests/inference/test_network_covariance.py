@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from causalkit.exceptions import AlignmentError, GraphError, NetworkDependenceWarning
+from causalkit.exceptions import AlignmentError, GraphError, InferenceUnavailableError, NetworkDependenceWarning
 from causalkit.inference import (
     InferenceResult,
     degree_strata,
@@ -298,7 +298,18 @@ def test_psd_fallback_reaches_about_as_far_as_the_bandwidth() -> None:
 def test_a_ball_of_everything_leaves_nothing() -> None:
     psi = influence(30, 1, 0)
     with pytest.warns(NetworkDependenceWarning, match="leaves no positive variance"):
-        network_covariance(psi, sparse.csr_array(np.ones((30, 30))))
+        found = network_covariance(psi, sparse.csr_array(np.ones((30, 30))))
+    with pytest.raises(InferenceUnavailableError, match="share: no standard error along this network"):
+        found.to_result([0.5], ["share"], n_obs=30)
+    constant = network_covariance(np.zeros(30), ring(30), bandwidth=1)  # nothing varies: 0 is the answer
+    assert constant.to_result([0.5], ["share"], n_obs=30).std_error[0] == 0
+
+
+def test_a_ball_of_a_large_part_is_said_for_every_kernel() -> None:
+    psi = influence(60, 1, 0)
+    for kernel in ("uniform", "psd", "wild"):
+        with pytest.warns(NetworkDependenceWarning, match="far too small"):
+            network_covariance(psi, ring(60), kernel=kernel, bandwidth=20)
 
 
 # ---------------------------------------------------------------------- clusters and strata
