@@ -183,7 +183,7 @@ def test_treatment_is_coded_from_the_smallest_level():
     ("values", "words"),
     [
         ([1, 1, 1], r"treatment has a single level, got \[.*1.*\]: a contrast needs at least two"),
-        ([1.0, np.nan, 0.0], r"treatment has 1 missing values \(first: row 1\)"),
+        ([1.0, np.nan, 0.0], r"treatment has 1 missing levels \(first: row 1\)"),
         ([1, 0], r"treatment must hold one level per row: expected shape \(3,\)"),
         (np.zeros((3, 2)), "treatment must hold one level per row"),
     ],

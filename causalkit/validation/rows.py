@@ -80,10 +80,10 @@ def check_sample_weight(
     return weight
 
 
-def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | None = None) -> Groups | None:
-    """Code cluster labels as integers; ``None`` stays ``None``. Missing labels are refused."""
-    if values is None:
-        return None
+def _coded(
+    values: Any, n_rows: int, name: str, like: str | None, what: str, remedy: str, *, sort: bool = False
+) -> tuple[Any, Any]:
+    """Integer codes of one label per row, and the labels in order of appearance or sorted; missing ones are refused."""
     import pandas as pd
 
     array = as_array(values, name)
@@ -91,15 +91,23 @@ def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | 
         array = array[:, 0]
     if array.ndim != 1 or array.shape[0] != n_rows:
         raise ValueError(
-            f"{name} must hold one label per row: expected shape ({n_rows},) like "
+            f"{name} must hold one {what} per row: expected shape ({n_rows},) like "
             f"{like or 'the other arguments'}, got shape {array.shape}."
         )
-    codes, labels = pd.factorize(array, sort=False)
-    if (codes < 0).any():
+    codes, labels = pd.factorize(array, sort=sort)
+    missing = codes < 0
+    if missing.any():
         raise ValueError(
-            f"{name} has {int((codes < 0).sum())} missing labels (first: row {int(np.argmax(codes < 0))}): "
-            "give every row a label."
+            f"{name} has {int(missing.sum())} missing {what}s (first: row {int(np.argmax(missing))}): {remedy}."
         )
+    return codes, labels
+
+
+def check_groups(values: Any, n_rows: int, *, name: str = "groups", like: str | None = None) -> Groups | None:
+    """Code cluster labels as integers; ``None`` stays ``None``. Missing labels are refused."""
+    if values is None:
+        return None
+    codes, labels = _coded(values, n_rows, name, like, "label", "give every row a label")
     return Groups(np.asarray(codes, dtype=np.intp), np.asarray(labels))
 
 
@@ -112,22 +120,8 @@ def check_treatment(
     max_levels: int = MAX_CONTRAST_LEVELS,
 ) -> Treatment:
     """Code a discrete treatment; the smallest level is the reference."""
-    import pandas as pd
-
-    array = as_array(values, name)
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim != 1 or array.shape[0] != n_rows:
-        raise ValueError(
-            f"{name} must hold one level per row: expected shape ({n_rows},) like "
-            f"{like or 'the other arguments'}, got shape {array.shape}."
-        )
-    codes, levels = pd.factorize(array, sort=True)
-    if (codes < 0).any():
-        raise ValueError(
-            f"{name} has {int((codes < 0).sum())} missing values (first: row {int(np.argmax(codes < 0))}): "
-            "drop these rows or code them as a level."
-        )
+    remedy = "drop these rows or code them as a level"
+    codes, levels = _coded(values, n_rows, name, like, "level", remedy, sort=True)
     if len(levels) < 2:
         raise ValueError(f"{name} has a single level, got {levels.tolist()}: a contrast needs at least two levels.")
     if len(levels) > max_levels:
