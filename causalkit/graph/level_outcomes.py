@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from causalkit.graph.pool import PoolDecision
     from causalkit.graph.rlearner_fit import FitPlan, Residualised
 
-__all__ = ["level_outcomes"]
+__all__ = ["TREE_RATE_OF_SCORES", "level_outcomes"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-_TREE_RATE = 0.1  # half as many trees, for regressions that are as many as the levels
+TREE_RATE_OF_SCORES = 0.1  # half as many trees, for regressions that are as many as the levels
 
 
 def level_outcomes(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array | None:
@@ -82,7 +82,7 @@ def _nuisance(
     choice = None if models is None else models[repeat][fold].model
     if isinstance(choice, PoolChoice) and choice.features != MESSAGES:
         sets = (choice.features,)
-    options = PoolOptions(sets, neural=False, tree_rate=_TREE_RATE)
+    options = PoolOptions(sets, neural=False, tree_rate=TREE_RATE_OF_SCORES)
     return GraphNuisance(f"outcome at level {level}", target, plan.outcome_model, options, plan.nuisance_sets[-1])
 
 

@@ -88,7 +88,8 @@ class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
     effect_names_ : tuple of str, length q
         Names of its columns.
     coef_, covariance_ : ndarray, shape (q,), (q, q)
-        Constant effects, which average varying ones with weights Var(R|X), and their covariance along the network.
+        Constant effects, which average varying ones with weights Var(R|X), and their covariance along the network
+        (NaN, with a warning, where it is so dense that there is none).
     effect_constant_ : ndarray, shape (q,)
         The same as ``coef_``.
     scores_ : ndarray, shape (n, q)
@@ -96,7 +97,10 @@ class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
     exposure_, exposure_residual_, exposure_mean_, exposure_variance_ : ndarray, shape (n,)
         G, G - γ, γ and Var(G|X); (n, J) with several exposures.
     outcome_prediction_, treatment_prediction_, outcome_residual_, treatment_residual_ : ndarray, shape (n,)
-        m, ê and the residuals, averaged over repeats.
+        m, ê and the residuals, averaged over repeats. Where ê is estimated, m is :math:`g + \beta'(e, \gamma, \ldots)`
+        with the constant effects and g a regression of :math:`Y - \beta'(T, G, \ldots)`, by the outcome model or linear
+        models and boosted trees of the pool: effects then depend on errors of ê only through their product with those
+        of g.
     folds_ : ndarray of int, shape (r, n)
         Fold of each row.
     fold_report_, nuisance_selection_, selection_, report_ : DataFrame

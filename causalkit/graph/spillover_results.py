@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.diagnostics import overlap_table
 from causalkit.graph.network_inference import NetworkInference
+from causalkit.graph.spillover_baseline import with_baseline
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
@@ -275,6 +277,7 @@ class SpilloverResults(NetworkInference):
             SpilloverRepeat(outcome - prediction, one.propensity, one.columns, one.moments)
             for prediction, one in zip(predictions, state.repeats, strict=True)
         ]
+        repeats = with_baseline(replace(state, repeats=repeats), outcome, interaction=self._interaction)
         fit = constant_fit(repeats, self._weight)
         covariance = self._network_covariance(fit.influence, dependence, bandwidth)
         return covariance.to_result(fit.coef, self.effect_names_, n_obs=len(outcome))

@@ -18,6 +18,7 @@ from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances, has_tor
 from causalkit.graph.pool import FeatureSets, PoolTarget
 from causalkit.graph.rlearner_fit import FitPlan, Residualised, fit_nuisances, network_standard_error
 from causalkit.graph.row_labels import row_labels
+from causalkit.graph.spillover_baseline import needs_baseline, with_baseline
 from causalkit.graph.spillover_fit import SpilloverRepeat, column_names, constant_fit, mean_scores, spillover_repeat
 from causalkit.graph.spillover_inputs import ExposureSource, exposure_source
 from causalkit.graph.spillover_reports import exposure_report, with_degree
@@ -79,6 +80,8 @@ class TrainingState:
         Folds.
     repeats : list of SpilloverRepeat
         Residuals.
+    has_baseline : bool
+        Whether residuals of the outcome are those of :func:`with_baseline`.
     """
 
     rows: NodeRows
@@ -86,6 +89,7 @@ class TrainingState:
     plan: FitPlan
     splits: GraphSplits
     repeats: list[SpilloverRepeat]
+    has_baseline: bool
 
 
 def train_spillover(
@@ -125,9 +129,11 @@ def train_spillover(
     ]
     final, scale = _final_stage(plan, rows, data.sets, repeats, nuisance.splits, source.reach)
     effect = final.effect / scale
+    state = TrainingState(rows, data, plan, nuisance.splits, repeats, needs_baseline(plan, nuisance))
+    repeats = with_baseline(state, rows.outcome, interaction=interaction)
     constant = constant_fit(repeats, rows.weight)
     return {
-        **_nuisance_attributes(rows, nuisance),
+        **_nuisance_attributes(rows, nuisance, np.mean([one.outcome for one in repeats], axis=0)),
         **_exposure_attributes(rows, repeats),
         "effect_": effect,
         "honest_effect_": final.honest_effect / scale,
@@ -148,7 +154,7 @@ def train_spillover(
         "_scale": scale,
         "_source": source.finished(),
         "_columns": columns,
-        "_training": TrainingState(rows, data, plan, nuisance.splits, repeats),
+        "_training": replace(state, repeats=repeats),
     }
 
 
@@ -243,14 +249,14 @@ def cross_fitted_outcome(state: TrainingState, y: Array) -> Array:
     return fits.predictions["outcome"][:, :, 0]
 
 
-def _nuisance_attributes(rows: NodeRows, nuisance: Residualised) -> dict[str, Any]:
+def _nuisance_attributes(rows: NodeRows, nuisance: Residualised, residual: Array) -> dict[str, Any]:
     propensity = nuisance.treatment[:, :, 1].mean(axis=0)
     whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
     columns = ["target", "repeat", "fold", "learner", "features", "setting", "loss", "std_error", "selected"]
     return {
-        "outcome_prediction_": nuisance.outcome.mean(axis=0),
+        "outcome_prediction_": rows.outcome - residual,
         "treatment_prediction_": propensity,
-        "outcome_residual_": nuisance.outcome_residual.mean(axis=0),
+        "outcome_residual_": residual,
         "treatment_residual_": rows.treatment.values - propensity,
         "clipped_share_": float(nuisance.clipped.mean()),
         "folds_": nuisance.splits.folds,
