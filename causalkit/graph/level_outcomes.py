@@ -26,12 +26,17 @@ if TYPE_CHECKING:
     from causalkit.graph.pool import PoolDecision
     from causalkit.graph.rlearner_fit import FitPlan, Residualised
 
-__all__ = ["TREE_RATE_OF_SCORES", "level_outcomes"]
+__all__ = ["TREE_RATE_OF_SCORES", "level_outcomes", "needs_outcome_models"]
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 TREE_RATE_OF_SCORES = 0.1  # half as many trees, for regressions that are as many as the levels
+
+
+def needs_outcome_models(plan: FitPlan, nuisance: Residualised) -> bool:
+    """Whether the propensity is estimated, and the outcome model is one that is fitted here."""
+    return "treatment" in nuisance.fits.models and not isinstance(plan.outcome_model, FrozenEstimator)
 
 
 def level_outcomes(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array | None:
@@ -46,8 +51,7 @@ def level_outcomes(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: 
     ndarray, shape (r, n, L), or None
     """
     coded = rows.treatment
-    known = "treatment" not in nuisance.fits.models
-    if coded.levels is None or known or isinstance(plan.outcome_model, FrozenEstimator):
+    if coded.levels is None or not needs_outcome_models(plan, nuisance):
         return None
     codes = coded.values.astype(np.intp)
     target = PoolTarget(rows.outcome, 0, rows.weight, None if rows.groups is None else rows.groups.codes)

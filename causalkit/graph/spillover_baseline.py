@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.frozen import FrozenEstimator
 
 from causalkit.graph.level_outcomes import TREE_RATE_OF_SCORES
 from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances
@@ -22,18 +21,12 @@ from causalkit.graph.pool import PoolOptions, PoolTarget
 from causalkit.graph.spillover_fit import constant_fit
 
 if TYPE_CHECKING:
-    from causalkit.graph.rlearner_fit import FitPlan, Residualised
     from causalkit.graph.spillover_fit import SpilloverRepeat
     from causalkit.graph.spillover_training import TrainingState
 
-__all__ = ["needs_baseline", "with_baseline"]
+__all__ = ["with_baseline"]
 
 Array = NDArray[np.float64]
-
-
-def needs_baseline(plan: FitPlan, nuisance: Residualised) -> bool:
-    """Whether the propensity is estimated, and the outcome model is one that is fitted here."""
-    return "treatment" in nuisance.fits.models and not isinstance(plan.outcome_model, FrozenEstimator)
 
 
 def with_baseline(state: TrainingState, outcome: Array, *, interaction: bool) -> list[SpilloverRepeat]:

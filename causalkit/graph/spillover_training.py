@@ -13,12 +13,13 @@ from causalkit.graph.final_models import given_kind
 from causalkit.graph.final_stage import FinalStage, final_candidates, fit_final_stage
 from causalkit.graph.hops import HopFeatures
 from causalkit.graph.inputs import NodeRows, check_rows
+from causalkit.graph.level_outcomes import needs_outcome_models
 from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
 from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances, has_torch
 from causalkit.graph.pool import FeatureSets, PoolTarget
 from causalkit.graph.rlearner_fit import FitPlan, Residualised, fit_nuisances, network_standard_error
 from causalkit.graph.row_labels import row_labels
-from causalkit.graph.spillover_baseline import needs_baseline, with_baseline
+from causalkit.graph.spillover_baseline import with_baseline
 from causalkit.graph.spillover_fit import SpilloverRepeat, column_names, constant_fit, mean_scores, spillover_repeat
 from causalkit.graph.spillover_inputs import ExposureSource, exposure_source
 from causalkit.graph.spillover_reports import exposure_report, with_degree
@@ -129,7 +130,7 @@ def train_spillover(
     ]
     final, scale = _final_stage(plan, rows, data.sets, repeats, nuisance.splits, source.reach)
     effect = final.effect / scale
-    state = TrainingState(rows, data, plan, nuisance.splits, repeats, needs_baseline(plan, nuisance))
+    state = TrainingState(rows, data, plan, nuisance.splits, repeats, needs_outcome_models(plan, nuisance))
     repeats = with_baseline(state, rows.outcome, interaction=interaction)
     constant = constant_fit(repeats, rows.weight)
     return {

@@ -37,7 +37,7 @@ def errors(n_draws: int) -> np.ndarray:
 
 def test_errors_of_the_propensity_no_longer_enter_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     with_baseline = errors(3)
-    monkeypatch.setattr(training, "needs_baseline", lambda plan, nuisance: False)
+    monkeypatch.setattr(training, "needs_outcome_models", lambda plan, nuisance: False)
     without = errors(3)
     assert with_baseline[0] < 0.5 * without[0]
     assert with_baseline[1] < without[1]
