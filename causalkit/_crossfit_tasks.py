@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples
 
-from causalkit.threads import SingleThreadedBlas
+from causalkit.threads import SingleThreadedBlas, boosting_threads
 from causalkit.validation import check_choice, check_sample_weight
 
 Array = NDArray[Any]
@@ -175,7 +175,8 @@ def fit_predict(
     rows = _training_rows(task, train)
     # A model without an n_jobs of its own stays in its task: on a cluster it would otherwise fan out once more, and
     # sums over workers in the order of their arrival differ in the last bit.
-    with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+    one_job = parallel_config(backend="threading", n_jobs=1)
+    with SingleThreadedBlas(), boosting_threads(task.estimator, len(rows)), NamedFailure(place), one_job:
         model = seeded_clone(task.estimator, task_seed(root, repeat, fold, task.name))
         weight = {} if task.weight is None else weight_argument(model, task.weight[rows])
         # One column of outcomes is fitted as a vector, which every model takes without a warning.

@@ -1,13 +1,39 @@
-"""One BLAS thread: for results that do not depend on the machine, and for many small products."""
+"""How many threads a fit uses: one of BLAS, for results that do not depend on the machine, and one for few rows."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
-__all__ = ["SingleThreadedBlas"]
+__all__ = ["SingleThreadedBlas", "boosting_threads"]
+
+_FEW_ROWS = 20_000
+
+
+@contextmanager
+def boosting_threads(model: Any, n_rows: int) -> Iterator[None]:
+    """Context in which histogram boosted trees on few rows have one thread; other models are left alone.
+
+    Such trees start OpenMP threads anew at every split. With few rows there is nothing to divide, and threads that wait
+    for one another in loops take the processors from everybody: seven times the time of a fit beside other work. The
+    limit is one of the calling thread alone, and trees do not depend on it.
+    """
+    if n_rows >= _FEW_ROWS or not type(model).__module__.startswith("sklearn.ensemble._hist_gradient_boosting"):
+        yield
+        return
+    with _openmp().limit(limits=1, user_api="openmp"):
+        yield
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    """Libraries of the process, found when the first model has loaded its own; a search takes milliseconds."""
+    return ThreadpoolController()
 
 
 class SingleThreadedBlas:

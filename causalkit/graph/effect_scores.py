@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from causalkit.graph.level_outcomes import level_outcomes
 from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances
+from causalkit.graph.outcome_baseline import crossfit_baseline, has_baseline
 from causalkit.graph.pool import PoolOptions, PoolTarget
+from causalkit.graph.rlearner_fit import overall_constant
 from causalkit.graph.scores import clip_probabilities, continuous_scores, doubly_robust_scores, of_levels
 from causalkit.graph.splits import GraphSplits
 
@@ -38,11 +40,14 @@ class EffectScores:
         Outcomes within levels, see :func:`level_outcomes`.
     variance : ndarray, shape (r, n), or None
         Var(T|X) of a continuous treatment.
+    outcome_residual : ndarray, shape (r, n), or None
+        Residuals of the outcome that scores of a continuous treatment use.
     """
 
     values: Array
-    by_level: Array | None
-    variance: Array | None
+    by_level: Array | None = None
+    variance: Array | None = None
+    outcome_residual: Array | None = None
 
 
 def effect_scores(
@@ -58,13 +63,23 @@ def effect_scores(
             e = clip_probabilities(unclipped, plan.score_clip)[0]
             outcome, tau = (m, effect) if by_level is None else of_levels(by_level[repeat], e)
             found.append(doubly_robust_scores(rows.outcome, codes, outcome, e, tau))
-        return EffectScores(np.array(found), by_level, None)
+        return EffectScores(np.array(found), by_level)
     variance = _treatment_variance(rows, data, plan, nuisance)
+    residuals = _outcome_residuals(rows, data, plan, nuisance)
     scores = [
         continuous_scores(y, t[:, 0], v, effect[:, 0])[:, None]
-        for y, t, v in zip(nuisance.outcome_residual, nuisance.treatment_residual, variance, strict=True)
+        for y, t, v in zip(residuals, nuisance.treatment_residual, variance, strict=True)
     ]
-    return EffectScores(np.array(scores), None, variance)
+    return EffectScores(np.array(scores), None, variance, residuals)
+
+
+def _outcome_residuals(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:
+    """Residuals of the outcome for the scores of a continuous treatment, shape (r, n)."""
+    if not has_baseline(plan, treatment_is_known="treatment" not in nuisance.fits.models):
+        return nuisance.outcome_residual
+    slope = overall_constant(nuisance, rows)[0]
+    fits = crossfit_baseline(rows.outcome - slope * rows.treatment.values, rows, data, plan, nuisance.splits)
+    return rows.outcome - fits.predictions["outcome"][:, :, 0] - slope * nuisance.treatment[:, :, 0]
 
 
 def _treatment_variance(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array:

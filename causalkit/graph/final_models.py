@@ -18,6 +18,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from causalkit._crossfit_tasks import seeded_clone
 from causalkit.graph.pool import Messages
 from causalkit.graph.pool_learners import coarsened, ridge_path
+from causalkit.threads import boosting_threads
 from causalkit.trees import FittedTrees
 
 __all__ = [
@@ -223,7 +224,8 @@ def fit_effect_model(
     model = _tree_model(kind, seed) if isinstance(kind, str) else seeded_clone(kind, seed)
     kept, pseudo, weight = _pseudo_outcomes(residuals, constant)
     seen, extra = given_inputs(columns[kept])
-    model.fit(coarsened(seen) if kind == "boosting" else seen, pseudo, sample_weight=weight, **extra)
+    with boosting_threads(model, len(kept)):
+        model.fit(coarsened(seen) if kind == "boosting" else seen, pseudo, sample_weight=weight, **extra)
     return TreeEffect(constant, FittedTrees(model)) if isinstance(kind, str) else GivenModel(constant, model)
 
 

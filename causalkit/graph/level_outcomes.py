@@ -34,9 +34,9 @@ Rows = NDArray[np.intp]
 TREE_RATE_OF_SCORES = 0.1  # half as many trees, for regressions that are as many as the levels
 
 
-def needs_outcome_models(plan: FitPlan, nuisance: Residualised) -> bool:
+def needs_outcome_models(plan: FitPlan, *, treatment_is_known: bool) -> bool:
     """Whether the propensity is estimated, and the outcome model is one that is fitted here."""
-    return "treatment" in nuisance.fits.models and not isinstance(plan.outcome_model, FrozenEstimator)
+    return not treatment_is_known and not isinstance(plan.outcome_model, FrozenEstimator)
 
 
 def level_outcomes(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: Residualised) -> Array | None:
@@ -51,7 +51,8 @@ def level_outcomes(rows: NodeRows, data: NodeFeatures, plan: FitPlan, nuisance: 
     ndarray, shape (r, n, L), or None
     """
     coded = rows.treatment
-    if coded.levels is None or not needs_outcome_models(plan, nuisance):
+    known = "treatment" not in nuisance.fits.models
+    if coded.levels is None or not needs_outcome_models(plan, treatment_is_known=known):
         return None
     codes = coded.values.astype(np.intp)
     target = PoolTarget(rows.outcome, 0, rows.weight, None if rows.groups is None else rows.groups.codes)

@@ -43,6 +43,7 @@ class NodeEffects(NetworkInference):
     _clip: float
     _score_clip: float
     _outcome: Array
+    _score_residual: Array | None
     _probabilities: Array
     _treatment: CodedTreatment
 
@@ -296,9 +297,9 @@ class NodeEffects(NetworkInference):
                     f'target="{target}" needs treatment levels, but the treatment is continuous: use "all" or '
                     '"overlap".'
                 )
-            residual = self.treatment_residual_.reshape(-1, 1)
             if target == "overlap":
-                return ratio(residual * self.outcome_residual_[:, None], residual**2, self._weight)
+                treatment, outcome = self.treatment_residual_.reshape(-1, 1), np.reshape(self._score_residual, (-1, 1))
+                return ratio(treatment * outcome, treatment**2, self._weight)
             return ratio(scores, np.ones_like(scores), self._weight)
         codes = coded.values.astype(np.intp)
         overlap = target == "overlap"

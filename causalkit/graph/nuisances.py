@@ -27,7 +27,7 @@ from causalkit.graph.pool import (
     choose_from_pool,
     fit_pool,
 )
-from causalkit.threads import SingleThreadedBlas
+from causalkit.threads import SingleThreadedBlas, boosting_threads
 
 if TYPE_CHECKING:
     from causalkit.graph.splits import GraphSplits
@@ -208,7 +208,8 @@ def fit_fold(
     seed = task_seed(root, repeat, fold, nuisance.name)
     words = type(nuisance.model).__name__ if nuisance.model is not None else "pool"
     place = f"the {nuisance.name} model ({words}) in repeat {repeat}, fold {fold}"
-    with SingleThreadedBlas(), NamedFailure(place), parallel_config(backend="threading", n_jobs=1):
+    one_job = parallel_config(backend="threading", n_jobs=1)
+    with SingleThreadedBlas(), boosting_threads(nuisance.model, len(train)), NamedFailure(place), one_job:
         if nuisance.model is None:
             decision = decide(nuisance, data, train, seed) if decision is None else decision
             choice = fit_pool(data, nuisance.target, train, nuisance.options, seed=seed, decision=decision)

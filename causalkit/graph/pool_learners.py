@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from causalkit.threads import boosting_threads
 
 if TYPE_CHECKING:
     from causalkit.graph.pool import PoolTarget
@@ -186,15 +188,17 @@ class BoostedTrees:
     def predict(self, columns: Any) -> Array:
         """Predictions, or probabilities of the levels."""
         probabilities = getattr(self.model, "predict_proba", None)
-        if probabilities is not None:
-            return np.asarray(probabilities(columns), dtype=np.float64)
-        return np.asarray(self.model.predict(columns), dtype=np.float64)[:, None]
+        with boosting_threads(self.model, len(columns)):
+            if probabilities is not None:
+                return np.asarray(probabilities(columns), dtype=np.float64)
+            return np.asarray(self.model.predict(columns), dtype=np.float64)[:, None]
 
 
 def fit_boosting(columns: Any, target: PoolTarget, n_trees: int, seed: int, rate: float = TREE_RATE) -> BoostedTrees:
     """Boosted trees of at most 8 leaves, without early stopping."""
     model = _boosting(target, seed, rate).set_params(max_iter=n_trees)
-    return BoostedTrees(model.fit(coarsened(columns), target.values, sample_weight=target.weight))
+    with boosting_threads(model, len(columns)):
+        return BoostedTrees(model.fit(coarsened(columns), target.values, sample_weight=target.weight))
 
 
 def _boosting(target: PoolTarget, seed: int, rate: float) -> Any:
@@ -251,12 +255,13 @@ def boosting_losses(
     return losses[best], best + 1
 
 
-def _growing(columns: Any, target: PoolTarget, seed: int, rate: float) -> Callable[[int, Any], Iterable[Array]]:
+def _growing(columns: Any, target: PoolTarget, seed: int, rate: float) -> Callable[[int, Any], Iterator[Array]]:
     """A model that is grown to a number of trees, and gives predictions of other rows after each of them."""
     model = _boosting(target, seed, rate).set_params(warm_start=True)
 
-    def grow(n_trees: int, others: Any) -> Iterable[Array]:
-        model.set_params(max_iter=n_trees).fit(columns, target.values, sample_weight=target.weight)
-        return model.staged_predict_proba(others) if target.n_levels else model.staged_predict(others)
+    def grow(n_trees: int, others: Any) -> Iterator[Array]:
+        with boosting_threads(model, len(columns)):
+            model.set_params(max_iter=n_trees).fit(columns, target.values, sample_weight=target.weight)
+            yield from model.staged_predict_proba(others) if target.n_levels else model.staged_predict(others)
 
     return grow

@@ -113,8 +113,9 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         Out-of-fold ê, clipped: the chance of the second of two levels, of every one of more, or the mean.
     outcome_by_level_ : ndarray, shape (n, L), or None
         Out-of-fold regressions of the outcome within each level, which the scores use: by the outcome model, or linear
-        models and boosted trees of the pool. None for a continuous treatment, known probabilities of treatment, or a
-        frozen outcome model; scores then use :math:`\hat m - \hat e\tau` and its kin.
+        models and boosted trees of the pool. None for known probabilities of treatment or a frozen outcome model, where
+        scores use :math:`\hat m - \hat e\tau` and its kin, and for a continuous treatment, where they take the outcome
+        less :math:`g + \beta_0\hat e`, g being a regression of :math:`Y - \beta_0 T` with the constant effect β₀.
     outcome_residual_, treatment_residual_ : ndarray, shape (n,) and (n,) or (n, L - 1)
         Ỹ and T̃.
     scores_ : ndarray, shape (n,) or (n, L - 1)
@@ -305,6 +306,8 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         self._probabilities, self._unclipped = nuisance.treatment.mean(axis=0), nuisance.unclipped
         self._clipped = nuisance.clipped
         self._variance = None if scores.variance is None else scores.variance.mean(axis=0)
+        residual = scores.outcome_residual
+        self._score_residual = None if residual is None else residual.mean(axis=0)
         self.outcome_by_level_ = None if scores.by_level is None else scores.by_level.mean(axis=0)
         self.outcome_prediction_ = nuisance.outcome.mean(axis=0)
         binary = rows.treatment.n_levels == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.diagnostics import overlap_table
 from causalkit.graph.network_inference import NetworkInference
-from causalkit.graph.spillover_baseline import with_baseline
 from causalkit.graph.spillover_fit import SpilloverRepeat, constant_fit
 from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
 from causalkit.graph.spillover_reports import exposure_cells, levels_by_effect, summarise_spillover
-from causalkit.graph.spillover_training import TrainingState, cross_fitted_outcome
+from causalkit.graph.spillover_training import TrainingState, repeats_of
 from causalkit.graph.summaries import GraphSummary
 from causalkit.inference import InferenceResult
 from causalkit.validation import check_choice, check_matrix, check_vector
@@ -272,12 +270,7 @@ class SpilloverResults(NetworkInference):
         self._same_rows(y_placebo=y_placebo)
         outcome = check_vector(y_placebo, "y_placebo", n_rows=len(self.effect_), like="the fit")
         state = self._state("negative_control")
-        predictions = cross_fitted_outcome(state, outcome)
-        repeats = [
-            SpilloverRepeat(outcome - prediction, one.propensity, one.columns, one.moments)
-            for prediction, one in zip(predictions, state.repeats, strict=True)
-        ]
-        repeats = with_baseline(replace(state, repeats=repeats), outcome, interaction=self._interaction)
+        repeats = repeats_of(state, outcome, interaction=self._interaction)
         fit = constant_fit(repeats, self._weight)
         covariance = self._network_covariance(fit.influence, dependence, bandwidth)
         return covariance.to_result(fit.coef, self.effect_names_, n_obs=len(outcome))

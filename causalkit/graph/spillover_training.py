@@ -13,13 +13,13 @@ from causalkit.graph.final_models import given_kind
 from causalkit.graph.final_stage import FinalStage, final_candidates, fit_final_stage
 from causalkit.graph.hops import HopFeatures
 from causalkit.graph.inputs import NodeRows, check_rows
-from causalkit.graph.level_outcomes import needs_outcome_models
 from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
-from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances, has_torch
-from causalkit.graph.pool import FeatureSets, PoolTarget
+from causalkit.graph.nuisances import has_torch
+from causalkit.graph.outcome_baseline import crossfit_baseline, has_baseline
+from causalkit.graph.pool import FeatureSets
 from causalkit.graph.rlearner_fit import FitPlan, Residualised, fit_nuisances, network_standard_error
 from causalkit.graph.row_labels import row_labels
-from causalkit.graph.spillover_baseline import with_baseline
+from causalkit.graph.spillover_baseline import first_plan, with_baseline
 from causalkit.graph.spillover_fit import SpilloverRepeat, column_names, constant_fit, mean_scores, spillover_repeat
 from causalkit.graph.spillover_inputs import ExposureSource, exposure_source
 from causalkit.graph.spillover_reports import exposure_report, with_degree
@@ -29,9 +29,11 @@ from causalkit.validation import check_choice, check_integer
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
 
-__all__ = ["SpilloverColumns", "TrainingState", "cross_fitted_outcome", "train_spillover"]
+__all__ = ["SpilloverColumns", "TrainingState", "repeats_of", "train_spillover"]
 
 Array = NDArray[np.float64]
+
+_SELECTION_COLUMNS = ["target", "repeat", "fold", "learner", "features", "setting", "loss", "std_error", "selected"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,18 +125,23 @@ def train_spillover(
     data, columns = _columns(learner, rows, source)
     plan = FitPlan.checked(learner, data, seed)
     plan = replace(plan, buffer=_buffer(rows, plan))
-    nuisance = fit_nuisances(rows, data, columns.names, plan, *known)
+    baseline = has_baseline(plan, treatment_is_known=known[1] is not None)
+    nuisance = fit_nuisances(rows, data, columns.names, first_plan(plan) if baseline else plan, *known)
     repeats = [
         spillover_repeat(source, rows, outcome, treatment[:, 1], interaction=interaction, seed=seed + r)
         for r, (outcome, treatment) in enumerate(zip(nuisance.outcome_residual, nuisance.treatment, strict=True))
     ]
+    state = TrainingState(rows, data, plan, nuisance.splits, repeats, baseline)
+    selection = nuisance.fits.selection
+    if baseline:
+        repeats, chosen = with_baseline(state, rows.outcome, interaction=interaction)
+        selection = [*chosen, *selection]
     final, scale = _final_stage(plan, rows, data.sets, repeats, nuisance.splits, source.reach)
     effect = final.effect / scale
-    state = TrainingState(rows, data, plan, nuisance.splits, repeats, needs_outcome_models(plan, nuisance))
-    repeats = with_baseline(state, rows.outcome, interaction=interaction)
     constant = constant_fit(repeats, rows.weight)
     return {
         **_nuisance_attributes(rows, nuisance, np.mean([one.outcome for one in repeats], axis=0)),
+        "nuisance_selection_": _frame(selection, _SELECTION_COLUMNS),
         **_exposure_attributes(rows, repeats),
         "effect_": effect,
         "honest_effect_": final.honest_effect / scale,
@@ -239,21 +246,21 @@ def _final_stage(
     return final, scale
 
 
-def cross_fitted_outcome(state: TrainingState, y: Array) -> Array:
-    """Out-of-fold predictions of another outcome by the same models and folds, shape (r, n)."""
-    plan, rows = state.plan, state.rows
-    target = PoolTarget(y, 0, rows.weight, None if rows.groups is None else rows.groups.codes)
-    nuisance = GraphNuisance("outcome", target, plan.outcome_model, plan.pool_options(), plan.nuisance_sets[-1])
-    fits = crossfit_nuisances(
-        [nuisance], state.data, state.splits, seed=plan.seed, n_jobs=plan.n_jobs, verbose=plan.verbose
-    )
-    return fits.predictions["outcome"][:, :, 0]
+def repeats_of(state: TrainingState, y: Array, *, interaction: bool) -> list[SpilloverRepeat]:
+    """Repeats with residuals of another outcome, by the same models, folds and propensities."""
+    rows = state.rows
+    plan = first_plan(state.plan) if state.has_baseline else state.plan
+    fits = crossfit_baseline(y, rows, state.data, plan, state.splits)  # of all of y: m itself
+    predictions = fits.predictions["outcome"][:, :, 0]
+    repeats = [replace(one, outcome=y - found) for one, found in zip(state.repeats, predictions, strict=True)]
+    if state.has_baseline:
+        repeats, _ = with_baseline(replace(state, repeats=repeats), y, interaction=interaction)
+    return repeats
 
 
 def _nuisance_attributes(rows: NodeRows, nuisance: Residualised, residual: Array) -> dict[str, Any]:
     propensity = nuisance.treatment[:, :, 1].mean(axis=0)
     whole = np.array_equal(rows.positions, np.arange(rows.graph.n_nodes))
-    columns = ["target", "repeat", "fold", "learner", "features", "setting", "loss", "std_error", "selected"]
     return {
         "outcome_prediction_": rows.outcome - residual,
         "treatment_prediction_": propensity,
@@ -262,7 +269,6 @@ def _nuisance_attributes(rows: NodeRows, nuisance: Residualised, residual: Array
         "clipped_share_": float(nuisance.clipped.mean()),
         "folds_": nuisance.splits.folds,
         "fold_report_": nuisance.splits.report,
-        "nuisance_selection_": _frame(nuisance.fits.selection, columns),
         "treatment_levels_": rows.treatment.levels,
         "graph_": rows.graph,
         "positions_": rows.positions,
