@@ -298,8 +298,8 @@ class NodeEffects(NetworkInference):
                     '"overlap".'
                 )
             if target == "overlap":
-                treatment, outcome = self.treatment_residual_.reshape(-1, 1), np.reshape(self._score_residual, (-1, 1))
-                return ratio(treatment * outcome, treatment**2, self._weight)
+                treatment, outcome = self.treatment_residual_.reshape(-1, 1), np.asarray(self._score_residual)
+                return ratio(treatment * outcome[:, None], treatment**2, self._weight)
             return ratio(scores, np.ones_like(scores), self._weight)
         codes = coded.values.astype(np.intp)
         overlap = target == "overlap"

@@ -97,10 +97,10 @@ class SpilloverRLearner(SpilloverResults, DocumentedEstimator):
     exposure_, exposure_residual_, exposure_mean_, exposure_variance_ : ndarray, shape (n,)
         G, G - γ, γ and Var(G|X); (n, J) with several exposures.
     outcome_prediction_, treatment_prediction_, outcome_residual_, treatment_residual_ : ndarray, shape (n,)
-        m, ê and the residuals, averaged over repeats. Where ê is estimated, m is :math:`g + \beta_0'(e, \gamma, \ldots)`
-        with constant effects β₀ of a first fit and g a regression of :math:`Y - \beta_0'(T, G, \ldots)` by the outcome
-        model or the pool: effects then depend on errors of ê only through their product with those of g and of β₀. An
-        outcome model that is frozen or a classifier gives m itself.
+        m, ê and the residuals, averaged over repeats. Where ê is estimated, m is
+        :math:`g + \beta_0'(e, \gamma, \ldots)` with constant effects β₀ of a first fit and g a regression of
+        :math:`Y - \beta_0'(T, G, \ldots)` by the outcome model or the pool: effects then depend on errors of ê only
+        through their product with those of g and of β₀. An outcome model that is frozen or a classifier gives m itself.
     folds_ : ndarray of int, shape (r, n)
         Fold of each row.
     fold_report_, nuisance_selection_, selection_, report_ : DataFrame
