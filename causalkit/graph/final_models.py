@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
 from causalkit._crossfit_tasks import seeded_clone
-from causalkit.graph.pool import Messages
+from causalkit.graph.pool import LARGE, Messages
 from causalkit.graph.pool_learners import coarsened, ridge_path
 from causalkit.threads import boosting_threads
 from causalkit.trees import FittedTrees
@@ -221,8 +221,8 @@ def fit_effect_model(
         given = {} if residuals.weight is None else {"sample_weight": residuals.weight}
         model.fit(np.asarray(columns, dtype=np.float64), residuals.treatment, residuals.outcome, **given)
         return GivenModel(np.zeros_like(constant), model)
-    model = _tree_model(kind, seed) if isinstance(kind, str) else seeded_clone(kind, seed)
     kept, pseudo, weight = _pseudo_outcomes(residuals, constant)
+    model = _tree_model(kind, seed, len(kept)) if isinstance(kind, str) else seeded_clone(kind, seed)
     seen, extra = given_inputs(columns[kept])
     with boosting_threads(model, len(kept)):
         model.fit(coarsened(seen) if kind == "boosting" else seen, pseudo, sample_weight=weight, **extra)
@@ -238,14 +238,15 @@ def _pseudo_outcomes(residuals: Residuals, constant: Array) -> tuple[NDArray[np.
     return kept, pseudo, w * treatment[kept] ** 2
 
 
-def _tree_model(kind: str, seed: int) -> Any:
+def _tree_model(kind: str, seed: int, n_rows: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
     if kind == "forest":
         return RandomForestRegressor(200, min_samples_leaf=20, max_features=0.5, random_state=seed)
+    rate = 0.03 if n_rows < LARGE else 0.1  # small steps guard against noise, which many rows average out
     return HistGradientBoostingRegressor(
-        learning_rate=0.03,
-        max_iter=300,
+        learning_rate=rate,
+        max_iter=300 if n_rows < LARGE else 100,
         max_leaf_nodes=6,
         min_samples_leaf=30,
         # In units of ΣT̃²: leaves of rows with hardly any overlap would otherwise have values that no loss can see.

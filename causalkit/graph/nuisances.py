@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,9 +134,11 @@ def crossfit_nuisances(
 ) -> NuisanceFits:
     """Fit every nuisance on every training part, one joblib task per (repeat, fold, nuisance).
 
-    Above 10⁵ rows the pool decides once per repeat, on a sample of all rows: the choice among its candidates, though no
-    fit, has then seen held-out rows.
+    From 10⁵ rows on the pool decides once per repeat, on a sample of all rows: the choice among its candidates, though
+    no fit, has then seen held-out rows. Its boosted trees then take steps of at least .1, and half as many.
     """
+    if splits.folds.shape[1] >= LARGE:
+        nuisances = [replace(one, options=one.options.for_many_rows()) for one in nuisances]
     decisions = _decide_once(nuisances, data, splits, seed, n_jobs, verbose)
     jobs = [
         (nuisance, repeat, fold, train, test)

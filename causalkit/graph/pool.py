@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,7 @@ _INNER_SPLITS = 3
 _MOST_SQUARED = 30  # own columns up to which squares and products are tried
 LARGE = 100_000  # rows above which candidates are compared on a sample, and networks train for a few epochs only
 _SELECTION_ROWS = 50_000
+_LARGE_TREE_RATE = 0.1
 MESSAGES = "messages"
 _LEARNERS = ("linear", "boosting", "neural")
 
@@ -162,6 +163,10 @@ class PoolOptions:
     device: Any = "auto"
     encoders: tuple[Any, Any] | None = None
     tree_rate: float = TREE_RATE
+
+    def for_many_rows(self) -> PoolOptions:
+        """The same with longer steps of boosted trees: small ones guard against noise, which many rows average out."""
+        return replace(self, tree_rate=max(self.tree_rate, _LARGE_TREE_RATE))
 
 
 @dataclass(frozen=True)

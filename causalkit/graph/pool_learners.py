@@ -35,6 +35,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 TREE_RATE = 0.05
 _MOST, _MORE, _NO_PROGRESS = 10.0, 2.5, 1.0  # numbers of trees times their rate
 _BINS = 255  # what histogram trees tell apart
+_MOST_COARSENED = 100_000
 _BLOCK_ROWS = 65_536
 _LEAST_PROBABILITY = 1e-6
 
@@ -218,8 +219,11 @@ def coarsened(columns: Float) -> Float:
     """Columns with at most 255 values each: every value is replaced by that of its quantile bin.
 
     Histogram trees bin their inputs anyway, in every fit, by quantiles that take longer than growing the trees where
-    there are weights. Columns of that few values are cut half-way between them instead.
+    there are weights. Columns of that few values are cut half-way between them instead. Columns of more than 10⁵ rows
+    stay what they are: of those the trees bin a sample, which is quicker.
     """
+    if len(columns) > _MOST_COARSENED:
+        return columns
     out = np.empty_like(columns)
     for j in range(columns.shape[1]):
         values = np.sort(columns[:, j])

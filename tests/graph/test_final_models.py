@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, Ridge
 
+from causalkit.graph import final_models
 from causalkit.graph.final_models import (
     PENALTIES,
     ConstantEffect,
@@ -27,6 +28,7 @@ from causalkit.graph.final_models import (
     penalised_path,
 )
 from causalkit.graph.pool_learners import coarsened
+from causalkit.trees import FittedTrees
 
 KINDS = ("constant", "linear", "forest", "boosting", "neural")
 
@@ -320,3 +322,14 @@ def test_kinds_of_fit() -> None:
         given_kind(Neither())
     with pytest.raises(TypeError, match=r"final_model: int cannot be fitted"):
         given_kind(3)
+
+
+def test_boosted_effects_of_many_rows_take_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(final_models, "FittedTrees", lambda model: made.append(model) or FittedTrees(model))
+    Z, residuals = draw(n=400)
+    slow = fit_effect_model("boosting", Z, residuals, seed=0).predict(Z)
+    monkeypatch.setattr(final_models, "LARGE", 100)
+    fast = fit_effect_model("boosting", Z, residuals, seed=0).predict(Z)
+    assert [(model.learning_rate, model.max_iter) for model in made] == [(0.03, 300), (0.1, 100)]
+    assert np.corrcoef(slow[:, 0], fast[:, 0])[0, 1] > 0.9

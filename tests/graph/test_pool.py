@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from causalkit.graph import Graph
+from causalkit.graph import Graph, nuisances, pool
 from causalkit.graph.neighbourhoods import NodeFeatures, chosen_sets, fit_features
 from causalkit.graph.nuisances import GraphNuisance, crossfit_nuisances, takes_graph
 from causalkit.graph.pool import FeatureSets, PoolOptions, PoolTarget, _choose, fit_pool
@@ -187,6 +187,28 @@ def test_coarsened_columns_keep_order_and_bins() -> None:
         assert np.abs(np.searchsorted(np.sort(many[:, j]), out[:, j]) - ranks).max() <= 2 * 3000 / 255
     spiked = np.where(rng.random((3000, 1)) < 0.6, 0.0, rng.normal(size=(3000, 1))).astype(np.float32)
     assert (coarsened(spiked)[spiked == 0] == 0).all()  # a value that many rows have stays what it is
+    wide = np.arange(100_001, dtype=np.float32)[:, None]
+    assert coarsened(wide) is wide
+    assert len(np.unique(coarsened(wide[:-1]))) == 255
+
+
+def test_many_rows_take_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, X, means = network()
+    target = PoolTarget(np.sin(2 * X[:, 0]) + means[:, 1], 0)
+    fold = np.arange(len(X)) % 2
+    splits = GraphSplits([[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in (0, 1)]], fold[None], None)
+
+    def rates() -> set[float]:
+        nuisance = GraphNuisance("outcome", target, None, PoolOptions(("own",), False), "own")
+        fits = crossfit_nuisances([nuisance], data, splits, seed=0, n_jobs=None, verbose=0)
+        return {one.model.model.model.learning_rate for one in fits.models["outcome"][0]}
+
+    monkeypatch.setattr(pool, "_candidates", lambda features, options: [pool._Candidate("boosting", "own")])
+    assert rates() == {0.05}
+    for place in (pool, nuisances):
+        monkeypatch.setattr(place, "LARGE", 200)
+    monkeypatch.setattr(pool, "_SELECTION_ROWS", 100)
+    assert rates() == {0.1}
 
 
 # ---------------------------------------------------------------------- the choice
