@@ -39,6 +39,7 @@ Float = NDArray[np.float32]
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 _INNER_FOLDS = 5
+_MOST_TREE_ROWS = 5000
 _BLOCK_ROWS = 65_536
 _SMALLEST_RESIDUAL = 1e-3  # below it a pseudo-outcome is a ratio of noise
 
@@ -242,7 +243,8 @@ def _tree_model(kind: str, seed: int, n_rows: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
     if kind == "forest":
-        return RandomForestRegressor(200, min_samples_leaf=20, max_features=0.5, random_state=seed)
+        rows = _MOST_TREE_ROWS if n_rows > _MOST_TREE_ROWS else None  # that a tree draws
+        return RandomForestRegressor(200, min_samples_leaf=20, max_features=0.5, max_samples=rows, random_state=seed)
     rate = 0.03 if n_rows < LARGE else 0.1  # small steps guard against noise, which many rows average out
     return HistGradientBoostingRegressor(
         learning_rate=rate,

@@ -333,3 +333,11 @@ def test_boosted_effects_of_many_rows_take_longer_steps(monkeypatch: pytest.Monk
     fast = fit_effect_model("boosting", Z, residuals, seed=0).predict(Z)
     assert [(model.learning_rate, model.max_iter) for model in made] == [(0.03, 300), (0.1, 100)]
     assert np.corrcoef(slow[:, 0], fast[:, 0])[0, 1] > 0.9
+
+
+def test_trees_of_a_forest_draw_a_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z, residuals = draw(n=400)
+    assert fit_effect_model("forest", Z, residuals, seed=0).trees.model.max_samples is None
+    monkeypatch.setattr(final_models, "_MOST_TREE_ROWS", 100)
+    forest = fit_effect_model("forest", Z, residuals, seed=0).trees.model
+    assert {len(rows) for rows in forest.estimators_samples_} == {100}
