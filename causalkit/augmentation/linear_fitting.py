@@ -38,6 +38,7 @@ from causalkit.exceptions import (
     UnderIdentifiedError,
 )
 from causalkit.validation import (
+    as_array,
     check_fit_table,
     check_groups,
     check_integer,
@@ -281,7 +282,7 @@ class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, D
 
 
 def _as_table(X: Any) -> Any:
-    return X if hasattr(X, "shape") else np.asarray(X)
+    return X if hasattr(X, "shape") else as_array(X, "X")
 
 
 def _refuse_under_identified(problem: LinearProblem, alpha: float, variation: Variation) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from causalkit.validation import check_magnitude
+from causalkit.validation import as_array, check_magnitude
 
 __all__ = ["check_features"]
 
@@ -45,7 +45,7 @@ def check_features(X: Any, name: str = "X") -> tuple[Array, list[str]]:
             f"A dense array is required, so use {name}.toarray(), or reduce its columns first (TruncatedSVD)."
         )
     columns: Any = getattr(X, "columns", None)
-    array = np.asarray(X) if columns is None else None
+    array = as_array(X, name) if columns is None else None
     shape = X.shape if array is None else array.shape
     if len(shape) != 2:
         hint = f"{name}.reshape(-1, 1)" if len(shape) == 1 else "one row per node and one column per covariate"

@@ -214,10 +214,14 @@ def _hops(
             current = extreme(matrix, current, kind, np.zeros(base.shape[1], np.float32))
             yield current + shift
     elif kind == "std":
-        squares = base**2
+        # In units of a power of two near the largest number, which changes no digit: squares would overflow otherwise.
+        largest = np.abs(base).max(axis=0, initial=0.0)
+        unit = np.exp2(np.round(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
+        current = base / unit
+        squares = current**2
         for _ in range(hops):
             current, squares = matrix @ current, matrix @ squares
-            yield np.sqrt(np.maximum(squares - current**2, 0.0))
+            yield np.sqrt(np.maximum(squares - current**2, 0.0)) * unit
     elif kind == "mean":
         for _ in range(hops):
             current = matrix @ current

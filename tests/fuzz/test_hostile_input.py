@@ -86,6 +86,8 @@ def test_labels_and_indices_that_pandas_compares(name: str, argument: str, chang
         ("iv_like_analytic", "X", "times 1e-160"),
         ("iv_like_plain", "y", "one None"),
         ("iv_like_plain", "X", "dictionary"),
+        ("iv_like_plain", "X", "ragged"),
+        ("hop_features", "X", "ragged"),
         ("reward_fixed_effects", "X", "one huge value"),
         ("reward_fixed_effects", "confounders", "ragged"),
         ("reward_fixed_effects", "sample_weight", "dictionary"),
@@ -99,6 +101,12 @@ def test_input_that_broke_computations_is_named(name: str, argument: str, change
     target = next(target for target in targets() if target.name == name)
     outcome = run_attempt(target, Attempt("fit", ((argument, change),)), seconds=120.0)
     assert outcome.kind == "refused", f"{outcome.kind}: {outcome.detail}"
+
+
+def test_spreads_in_raw_units_do_not_overflow() -> None:
+    target = next(target for target in targets() if target.name == "hop_features_raw")
+    outcome = run_attempt(target, Attempt("fit", (("X", "times 1e+20"),)), seconds=120.0)
+    assert outcome.kind == "answer", outcome.detail
 
 
 # ---------------------------------------------------------------------- the verdicts themselves
