@@ -111,8 +111,9 @@ def _on_graph(case: ContractCase) -> Target:
         "nodes": np.arange(n),
     }
     rows = base.rows | {name: value for name, value in extra.items() if name in accepted}
+    optional = {name: value for name, value in base.optional.items() if name in accepted}
     new = {"X": base.rows["X"], "nodes": np.arange(n)}
-    return Target(base.name, "graph", base.make, rows, base.optional, {"graph": graph}, base.method, new)
+    return Target(base.name, "graph", base.make, rows, optional, {"graph": graph}, base.method, new)
 
 
 def _further(target: Target) -> Iterator[Target]:

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from causalkit.augmentation.net_fit import IVLikeNetMixin
 from causalkit.augmentation.net_pairs import Targets, fit_scaling
 from causalkit.documented import DocumentedEstimator
+from causalkit.validation import unboxed
 
 __all__ = ["IVLikeNetClassifier", "IVLikeNetRegressor"]
 
@@ -300,6 +301,7 @@ class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, DocumentedEstimator):
         return np.asarray(self.classes_[np.argmax(outputs, axis=1)])
 
     def _make_targets(self, y: NDArray[Any], weight: Array) -> Targets:
+        y = unboxed(y)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

@@ -103,7 +103,7 @@ def dersimonian_laird(coef: Array, cov: Array) -> RandomEffects:
         w = 1 / v
         pooled = np.average(coef[:, c], weights=w)
         q[c] = np.sum(w * (coef[:, c] - pooled) ** 2)
-        scale = w.sum() - np.sum(w**2) / w.sum()
+        scale = _sum_of_products(w) / w.sum()
         between = max(0.0, (q[c] - n_sites + 1) / scale)
         full = 1 / (v + between)
         mean[c] = np.average(coef[:, c], weights=full)
@@ -111,6 +111,14 @@ def dersimonian_laird(coef: Array, cov: Array) -> RandomEffects:
         tau[c] = np.sqrt(between)
     i_squared = np.maximum(0.0, 1 - (n_sites - 1) / np.maximum(q, np.finfo(float).tiny))
     return RandomEffects(mean, np.diag(variance), tau, q, i_squared)
+
+
+def _sum_of_products(w: Array) -> float:
+    """Σ_{s≠t} w_s w_t = (Σw)² - Σw², without the difference, which one dominant weight would leave nothing of."""
+    others = w.sum() - w
+    largest = int(np.argmax(w))
+    others[largest] = np.delete(w, largest).sum()
+    return float(w @ others)
 
 
 def shrink(coef: Array, cov: Array, effects: RandomEffects) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.exceptions import ExtrapolationWarning, IdentificationError
-from causalkit.validation import check_matrix, check_numeric_columns
+from causalkit.validation import as_array, check_matrix, check_numeric_columns
 
 __all__ = ["ActionScale", "check_actions", "check_new_actions"]
 
@@ -87,9 +87,10 @@ def _table(actions: Any) -> tuple[Array, list[str]]:
         check_numeric_columns(actions, "actions")
     except ValueError as error:
         raise TypeError(f"{error} Categories become columns of combinations (0/1 or doses).") from None
-    if np.asarray(actions).ndim == 1:
+    shape = as_array(actions, "actions").shape
+    if len(shape) == 1:
         raise ValueError(
-            f"actions is one-dimensional, shape {np.asarray(actions).shape}: expected (n, k). Reshape your data: "
+            f"actions is one-dimensional, shape {shape}: expected (n, k). Reshape your data: "
             "one action is actions.reshape(-1, 1)."
         )
     return check_matrix(actions, "actions")

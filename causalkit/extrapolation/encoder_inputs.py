@@ -14,7 +14,9 @@ from causalkit.extrapolation.penalty import draw_frequencies, median_distance
 from causalkit.extrapolation.sieve_fit import ActionMoments
 from causalkit.validation import (
     Groups,
+    as_array,
     check_choice,
+    check_column_names,
     check_groups,
     check_integer,
     check_numeric_columns,
@@ -82,10 +84,9 @@ def check_features(features: Any, n_rows: int | None = None, *, like: str = "act
             "features is a sparse matrix: expected a dense array or frame. A dense array is required, so use "
             "features.toarray()."
         )
+    check_column_names(features, "features")
     check_numeric_columns(features, "features")
-    array = features if isinstance(features, np.ndarray) else np.asarray(getattr(features, "values", features))
-    if hasattr(features, "to_numpy") and not isinstance(features, np.ndarray):
-        array = features.to_numpy()
+    array = features if isinstance(features, np.ndarray) else as_array(features, "features")
     if array.ndim < 2:
         raise ValueError(f"features must be a table of shape (n, m), got shape {array.shape}. Reshape your data.")
     if 0 in array.shape[1:]:

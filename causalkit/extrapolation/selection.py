@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 _REPORT_SHARE, _HELD_SHARE, _SHELL_SHARE = 0.2, 0.25, 0.2
+_FEWEST_CLUSTERS = 5  # one of them, at least, in each part
 # A tuning other than the reference has to be better by this many standard errors of the paired differences.
 _CLEARLY = 2.0
 _MOST_ACTIONS = 300
@@ -71,6 +72,11 @@ def selection_split(actions: Array, groups: Rows | None, seed: int) -> Selection
     rng = np.random.default_rng(seed)
     n = len(actions)
     units = np.arange(n) if groups is None else groups
+    if int(units.max()) + 1 < _FEWEST_CLUSTERS:
+        raise ValueError(
+            f"groups holds {int(units.max()) + 1} cluster(s), expected at least {_FEWEST_CLUSTERS}: the rows are split "
+            "by cluster to choose the model and to report its losses. Leave groups out, or pass finer ones."
+        )
     place = (rng.permutation(int(units.max()) + 1) / (int(units.max()) + 1))[units]
     report = np.flatnonzero(place < _REPORT_SHARE)
     rest = np.flatnonzero(place >= _REPORT_SHARE)

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from causalkit.documented import DocumentedEstimator
 from causalkit.graph.encoder_base import GNNMixin
 from causalkit.graph.encoder_training import Target
-from causalkit.validation import check_vector
+from causalkit.validation import check_magnitude, check_vector, unboxed
 
 __all__ = ["GNNClassifier", "GNNRegressor"]
 
@@ -193,6 +193,7 @@ class GNNRegressor(RegressorMixin, GNNMixin, DocumentedEstimator):
 
     def _make_target(self, y: Any, weight: Array) -> Target:
         values = check_vector(column_or_1d(y, warn=True), "y", n_rows=len(weight), like="X")
+        check_magnitude(values, "y")
         center = float(np.average(values, weights=weight))
         spread = math.sqrt(float(np.average((values - center) ** 2, weights=weight)))
         # A spread below rounding is that of a constant.
@@ -327,7 +328,7 @@ class GNNClassifier(ClassifierMixin, GNNMixin, DocumentedEstimator):
         return float(accuracy_score(y, self.predict(X, graph=graph, nodes=nodes), sample_weight=sample_weight))
 
     def _make_target(self, y: Any, weight: Array) -> Target:
-        labels = column_or_1d(y, warn=True)
+        labels = unboxed(column_or_1d(y, warn=True))
         if len(labels) != len(weight):
             raise ValueError(
                 f"y has {len(labels)} rows, but X has {len(weight)}: unequal lengths; pass the same rows to both."

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from causalkit.exceptions import AlignmentError, IdentificationError
 from causalkit.graph.alignment import check_graph, row_positions
 from causalkit.graph.features import check_features
-from causalkit.validation import Groups, as_array, check_choice, check_groups, check_sample_weight, check_vector
+from causalkit.validation import (
+    Groups,
+    as_array,
+    check_choice,
+    check_groups,
+    check_magnitude,
+    check_sample_weight,
+    check_vector,
+)
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph
@@ -260,7 +268,9 @@ def code_treatment(treatment: Any, n_rows: int, kind: str = "auto") -> CodedTrea
         few = len(levels) <= _MOST_LEVELS and array.dtype.kind != "f"
         kind = "binary" if len(levels) == 2 else "multi" if few else "continuous"
     if kind == "continuous":
-        return CodedTreatment("continuous", check_vector(treatment, "treatment", n_rows=n_rows, like="X"), None)
+        doses = check_vector(treatment, "treatment", n_rows=n_rows, like="X")
+        check_magnitude(doses, "treatment")
+        return CodedTreatment("continuous", doses, None)
     if kind == "binary" and len(levels) != 2:
         raise ValueError(
             f'treatment has {len(levels)} levels, expected two with treatment_type="binary": use "multi", or '
@@ -304,8 +314,10 @@ def probability_predictions(values: Any, coded: CodedTreatment) -> Array:
     """
     n = len(coded.values)
     if coded.levels is None:
-        return check_vector(values, "treatment_predictions", n_rows=n, like="X")[:, None]
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        means = check_vector(values, "treatment_predictions", n_rows=n, like="X")[:, None]
+        check_magnitude(means, "treatment_predictions")
+        return means
+    array = as_array(values, "treatment_predictions")
     if array.ndim == 2 and array.shape[1] > 1:
         from causalkit.validation import check_matrix
 

@@ -208,6 +208,8 @@ def exposure_source(rows: NodeRows, exposure: Any, values: Any, mean: Any, varia
             f"exposure_values has column names that occur more than once: {', '.join(map(str, names))}. Effects are "
             "known by the names of their exposures: rename the repeats."
         )
+    if found.shape[1] == 0:
+        raise ValueError("exposure_values has no columns: expected one per exposure.")
     _require_spread(found, tuple(names))
     given = _given(found, mean, variance, rows.n_rows, tuple(names))
     return ExposureSource(rows.graph, rows.positions, None, given)

@@ -107,8 +107,7 @@ def confounder_frame(
             raise ValueError(f"{name} must be a table of rows by columns: got shape {array.shape}.")
         array = array.reshape(len(array), -1)
         frame = pd.DataFrame(array, columns=_names(columns, array.shape[1]))
-        if array.dtype == object:
-            frame = frame.infer_objects()
+    frame = frame.infer_objects()  # numbers that are held as objects are numbers
     if n_rows is not None and len(frame) != n_rows:
         raise ValueError(f"{name} has {len(frame)} rows, but X has {n_rows}: pass the same rows to both.")
     if frame.columns.duplicated().any():

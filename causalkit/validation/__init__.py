@@ -4,7 +4,7 @@ Every check names the argument, says what was expected and what was got, and wha
 Each returns the checked value as a plain numpy array, so that numeric code never sees a frame.
 """
 
-from causalkit.validation.arrays import as_array, check_matrix, check_vector, column_name
+from causalkit.validation.arrays import as_array, check_matrix, check_vector, column_name, unboxed
 from causalkit.validation.options import check_choice, check_integer
 from causalkit.validation.parts_of_a_whole import check_composition
 from causalkit.validation.rows import (
@@ -37,4 +37,5 @@ __all__ = [
     "check_treatment",
     "check_vector",
     "column_name",
+    "unboxed",
 ]

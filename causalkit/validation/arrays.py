@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_array", "as_float", "check_finite", "check_matrix", "check_vector", "column_name"]
+__all__ = ["as_array", "as_float", "check_finite", "check_matrix", "check_vector", "column_name", "unboxed"]
 
 
 def column_name(values: Any) -> str | None:
@@ -34,6 +34,17 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         ) from None
     # In the byte order of this machine, which pandas needs to count values and torch to read them.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def unboxed(array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers that are held as Python objects as numbers; an array of anything else as it is."""
+    if array.dtype != object:
+        return array
+    try:
+        found = np.asarray(array.tolist())
+    except ValueError:  # ragged
+        return array
+    return found if found.dtype.kind in "biuf" and found.shape == array.shape else array
 
 
 def as_float(array: NDArray[Any], name: str) -> NDArray[np.float64]:
