@@ -234,12 +234,10 @@ def test_posterior_agrees_with_a_grid(method: str, monkeypatch: pytest.MonkeyPat
 
 def test_one_site_that_outweighs_the_others_leaves_the_moments_finite() -> None:
     """C = Σw - Σw²/Σw is Σ_{s≠t} w_s w_t / Σw: with weights 1e30, 1, 2 that is 6 to thirty digits."""
-    from causalkit.debiasing.site_distribution import dersimonian_laird
-
     weights = np.array([1e30, 1.0, 2.0])
     coef = np.array([[0.0, 0.0], [3.0, 3.0], [1.0, 1.0]])
     cov = np.einsum("s,ij->sij", 1 / weights, np.eye(2))
     effects = dersimonian_laird(coef, cov)
     between = (1.0 * 9 + 2.0 * 1 - 2) / 6
     full = 1 / (1 / weights + between)
-    np.testing.assert_allclose(effects.mean, full @ coef / full.sum(), rtol=1e-12)
+    assert_allclose(effects.mean, full @ coef / full.sum(), rtol=1e-12)
