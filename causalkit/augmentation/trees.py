@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.augmentation.splits import Partition, recover_splits
+from causalkit.threads import boosting_threads
 from causalkit.trees import sum_of_trees
 
 __all__ = ["Bins", "Trees", "bin_features", "grow_partition", "join_trees"]
@@ -123,8 +124,9 @@ def grow_partition(
         max_bins=MAX_BINS,
         random_state=seed,
     )
-    model.fit(features, targets / size if size > 0 else targets, sample_weight=weight)
-    row_leaf, means = pd.factorize(model.predict(features))
+    with boosting_threads(model, len(features)):
+        model.fit(features, targets / size if size > 0 else targets, sample_weight=weight)
+        row_leaf, means = pd.factorize(model.predict(features))
     return recover_splits(codes, row_leaf.astype(np.intp), np.asarray(means), weight)
 
 
