@@ -118,6 +118,8 @@ class EncoderAnswers(CodeParts):
 
     def _features(self, X: Any) -> Any:
         array = check_features(X, any_shape=len(self._shape) > 1 or not isinstance(self.basis, str))
+        if len(array) == 0:
+            raise ValueError("Found array with 0 sample(s): X is empty; a minimum of 1 row is required.")
         if array.shape[1:] != tuple(self._shape):
             raise ValueError(
                 f"X has {array.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
@@ -126,7 +128,7 @@ class EncoderAnswers(CodeParts):
         names = getattr(self, "feature_names_in_", None)
         if names is not None and hasattr(X, "columns") and list(X.columns) != list(names):
             raise ValueError(
-                f"The feature names should match those that were passed during fit: expected {list(names)[:5]}, got "
+                f"X: The feature names should match those that were passed during fit: expected {list(names)[:5]}, got "
                 f"{list(X.columns)[:5]} in this order."
             )
         return array

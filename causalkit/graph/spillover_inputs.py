@@ -12,7 +12,7 @@ from causalkit.exceptions import IdentificationError, MethodNotApplicableError
 from causalkit.graph.graph import Graph
 from causalkit.graph.inputs import NodeRows, check_exposure, check_same_rows
 from causalkit.graph.spillover_exposures import Exposure, ExposureMoments, exposure_moments, resolve_exposures
-from causalkit.validation import check_matrix, check_vector
+from causalkit.validation import check_magnitude, check_matrix, check_vector
 
 __all__ = ["ExposureSource", "exposure_source", "mapped_source"]
 
@@ -229,6 +229,7 @@ def _require_spread(values: Array, names: tuple[str, ...]) -> None:
 def _given(values: Array, mean: Any, variance: Any, n: int, names: tuple[str, ...]) -> ExposureMoments:
     count = values.shape[1]
     means, _ = check_matrix(mean, "exposure_mean", n_rows=n, like="X")
+    check_magnitude(means, "exposure_mean")
     if means.shape != values.shape:
         raise ValueError(f"exposure_mean has shape {means.shape}, expected {values.shape} like exposure_values.")
     if count == 1:
