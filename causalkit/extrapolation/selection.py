@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 _REPORT_SHARE, _HELD_SHARE, _SHELL_SHARE = 0.2, 0.25, 0.2
-_FEWEST_CLUSTERS = 5  # one of them, at least, in each part
+_FEWEST_CLUSTERS = 3  # one for the report, one held out, one to train on
 # A tuning other than the reference has to be better by this many standard errors of the paired differences.
 _CLEARLY = 2.0
 _MOST_ACTIONS = 300

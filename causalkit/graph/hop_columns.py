@@ -216,7 +216,7 @@ def _hops(
     elif kind == "std":
         # In units of a power of two near the largest number, which changes no digit: squares would overflow otherwise.
         largest = np.abs(base).max(axis=0, initial=0.0)
-        unit = np.exp2(np.round(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
+        unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0)))).astype(np.float32)
         current = base / unit
         squares = current**2
         for _ in range(hops):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from causalkit.graph.outcome_baseline import crossfit_baseline
 from causalkit.graph.spillover_fit import constant_fit
@@ -24,6 +23,8 @@ Array = NDArray[np.float64]
 
 def first_plan(plan: FitPlan) -> FitPlan:
     """The plan of the first fit, whose outcome model gives no more than constant effects to start from."""
+    from sklearn.ensemble import HistGradientBoostingRegressor  # slow to import
+
     trees = HistGradientBoostingRegressor(max_iter=50, max_leaf_nodes=8, early_stopping=False)
     return replace(plan, outcome_model=trees)
 

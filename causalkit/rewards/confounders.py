@@ -107,12 +107,17 @@ def confounder_frame(
             raise ValueError(f"{name} must be a table of rows by columns: got shape {array.shape}.")
         array = array.reshape(len(array), -1)
         frame = pd.DataFrame(array, columns=_names(columns, array.shape[1]))
-    frame = frame.infer_objects()  # numbers that are held as objects are numbers
+        if array.dtype == object:
+            frame = frame.infer_objects()
     if n_rows is not None and len(frame) != n_rows:
         raise ValueError(f"{name} has {len(frame)} rows, but X has {n_rows}: pass the same rows to both.")
     if frame.columns.duplicated().any():
         twice = list(frame.columns[frame.columns.duplicated()])[:5]
         raise ValueError(f"{name} has several columns of the same name, {twice}: rename them.")
+    # Fractions that are held as objects are numbers; whole ones may be meant as labels, and stay what they are.
+    inferred = frame.infer_objects().dtypes
+    fractions = {name: inferred[name] for name in frame.columns if frame[name].dtype == object}
+    frame = frame.astype({name: kind for name, kind in fractions.items() if kind.kind == "f"})
     for column in frame.columns:
         if _is_date(frame[column]):
             raise TypeError(
