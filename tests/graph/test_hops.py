@@ -285,3 +285,11 @@ def test_routing_slices_nodes_and_leaves_the_graph_whole():
         assert scores.min() > 0.9  # the outcome is a neighbours' mean: only aligned rows predict it
         search = GridSearchCV(pipeline, {"hopfeatures__hops": [0, 1]}, cv=3).fit(X[order], y[order], **params)
         assert search.best_params_ == {"hopfeatures__hops": 1}
+
+
+def test_raw_columns_beyond_single_precision_are_refused() -> None:
+    graph = Graph.from_edges([(i, (i + 1) % 20) for i in range(20)], n_nodes=20)
+    X = np.random.default_rng(0).normal(size=(20, 2)) * 1e45
+    with pytest.raises(ValueError, match="X is out of scale: with standardize=False"):
+        HopFeatures(standardize=False).fit_transform(X, graph=graph)
+    assert np.isfinite(HopFeatures().fit_transform(X, graph=graph)).all()
