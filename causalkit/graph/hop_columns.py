@@ -181,7 +181,23 @@ def hop_blocks(covered: Covered, plan: HopPlan, center: Array, scale: Array) -> 
         Place in the output.
     block : ndarray of float32, shape (n, width)
         Values.
+
+    Raises
+    ------
+    ValueError
+        If single precision does not hold a column.
     """
+    for columns, block in _blocks(covered, plan, center, scale):
+        if not np.isfinite(block).all():
+            raise ValueError(
+                "X is out of scale: a column is beyond the numbers of single precision (3e38). Use "
+                "standardize=True, other units for X, or smaller edge weights."
+            )
+        yield columns, block
+
+
+def _blocks(covered: Covered, plan: HopPlan, center: Array, scale: Array) -> Iterator[Block]:
+    """Blocks as they come, infinite where single precision ends."""
     everyone = len(covered.rows) == len(covered.values) and np.array_equal(covered.rows, np.arange(len(covered.rows)))
     rows = slice(None) if everyone else covered.rows
     matrices: dict[str, Any] = {}
@@ -190,12 +206,15 @@ def hop_blocks(covered: Covered, plan: HopPlan, center: Array, scale: Array) -> 
         factor = (
             1.0 / np.where(scale[part] > 0, scale[part], np.inf) if plan.standardize else np.ones(part.stop - start)
         )
-        base = ((covered.values[:, part] - center[part]) * factor).astype(np.float32)
         shift = np.zeros(part.stop - start) if plan.standardize else center[part]
+        with np.errstate(over="ignore"):
+            base = ((covered.values[:, part] - center[part]) * factor).astype(np.float32)
+            own = (base[rows] + shift).astype(np.float32)
+            shift = shift.astype(np.float32)
         if plan.include_own:
-            yield part, (base[rows] + shift).astype(np.float32)
+            yield part, own
         for kind in plan.operators if plan.hops else ():
-            for hop, block in enumerate(_hops(covered, kind, plan.hops, base, shift.astype(np.float32), matrices), 1):
+            for hop, block in enumerate(_hops(covered, kind, plan.hops, base, shift, matrices), 1):
                 yield plan.columns(hop, kind, part), block[rows]
     if plan.include_degree:
         yield slice(plan.n_columns - 1, plan.n_columns), covered.log_degree[:, None].astype(np.float32)

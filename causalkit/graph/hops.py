@@ -286,11 +286,6 @@ class HopFeatures(TransformerMixin, DocumentedEstimator):
         """Columns as they are handed out; a file is reopened so that later changes stay out of it."""
         if self.standardize:
             _standardise(raw, self.column_center_, self.column_scale_)
-        elif not all(np.isfinite(column).all() for column in raw.T):
-            raise ValueError(
-                "X is out of scale: with standardize=False its columns are handed out in single precision, which holds "
-                "no numbers above 3e38. Use standardize=True, or other units."
-            )
         if isinstance(raw, np.memmap):
             raw.flush()
             return np.load(str(raw.filename), mmap_mode="c")

@@ -287,9 +287,17 @@ def test_routing_slices_nodes_and_leaves_the_graph_whole():
         assert search.best_params_ == {"hopfeatures__hops": 1}
 
 
-def test_raw_columns_beyond_single_precision_are_refused() -> None:
+def test_raw_columns_beyond_single_precision_are_refused(tmp_path) -> None:
     graph = Graph.from_edges([(i, (i + 1) % 20) for i in range(20)], n_nodes=20)
     X = np.random.default_rng(0).normal(size=(20, 2)) * 1e45
-    with pytest.raises(ValueError, match="X is out of scale: with standardize=False"):
-        HopFeatures(standardize=False).fit_transform(X, graph=graph)
+    with pytest.raises(ValueError, match=r"X is out of scale: a column is beyond.*standardize=True"):
+        HopFeatures(standardize=False, memory=str(tmp_path)).fit_transform(X, graph=graph)
+    assert not list(tmp_path.iterdir())  # no half-written file is left
     assert np.isfinite(HopFeatures().fit_transform(X, graph=graph)).all()
+
+
+def test_edge_weights_beyond_single_precision_are_refused() -> None:
+    graph = Graph.from_edges([(i, (i + 1) % 20) for i in range(20)], n_nodes=20, weights=np.full(20, 1e25))
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(ValueError, match="smaller edge weights"):
+        HopFeatures(hops=2, operators=("sum",)).fit_transform(X, graph=graph)
