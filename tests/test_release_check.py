@@ -23,6 +23,7 @@ from tools.release_check.archives import different_entries, sdist_problems, whee
 from tools.release_check.command_line import main, parse
 from tools.release_check.environments import Environment, Outcome, clean_variables, run, torch_release
 from tools.release_check.inside import public_api
+from tools.release_check.project import Project
 from tools.release_check.report import Report, describe_api, describe_tests
 from tools.release_check.steps import STEPS, Check
 
@@ -352,6 +353,16 @@ def test_folder_in_the_checkout_is_refused(capsys: pytest.CaptureFixture[str]) -
 
 
 # ---------------------------------------------------------------------- lists against the checkout
+
+
+def test_the_copied_contract_tests_import_nothing_that_stays_behind(tmp_path: Path) -> None:
+    Project(ROOT).copy_contract(tmp_path / "outside")
+    files = sorted((tmp_path / "outside" / "tests").rglob("*.py"))
+    imported = {name for file in files for name in re.findall(r"^from (tests[.\w]*) import", file.read_text(), re.M)}
+    assert imported
+    for name in imported:
+        path = (tmp_path / "outside").joinpath(*name.split("."))
+        assert path.is_dir() or path.with_suffix(".py").exists(), name
 
 
 def test_lists_fit_the_checkout() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.exceptions import ExtrapolationWarning, IdentificationError
-from causalkit.validation import as_array, check_matrix, check_numeric_columns
+from causalkit.validation import as_array, check_magnitude, check_matrix, check_numeric_columns
 
 __all__ = ["ActionScale", "check_actions", "check_new_actions"]
 
@@ -124,7 +124,7 @@ def check_new_actions(actions: Any, names: list[str], from_frame: bool) -> Array
     Raises
     ------
     ValueError
-        Another number of columns, names that are missing, one dimension, values that are not finite.
+        Another number of columns, names that are missing, one dimension, values that are not finite or out of scale.
     """
     if from_frame and hasattr(actions, "columns"):
         given = {str(name): name for name in actions.columns}
@@ -138,4 +138,5 @@ def check_new_actions(actions: Any, names: list[str], from_frame: bool) -> Array
     values, _ = _table(actions)
     if values.shape[1] != len(names):
         raise ValueError(f"actions has {values.shape[1]} columns, expected {len(names)} as in fit ({names}).")
+    check_magnitude(values, "actions")
     return values

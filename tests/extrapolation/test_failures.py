@@ -304,6 +304,8 @@ def test_residuals_that_depend_on_the_action_are_said() -> None:
 def test_questions_of_the_wrong_shape(line: Rep4Ex) -> None:
     with pytest.raises(ValueError, match="actions has 2 columns, expected 1"):
         line.predict([[0.1, 0.2]])
+    with pytest.raises(ValueError, match="actions is out of scale"):
+        line.predict([[0.1], [1e300]])
     with pytest.raises(ValueError, match="one-dimensional"):
         line.predict([0.1, 0.2])
     with pytest.raises(ValueError, match=r"actions has shape \(2, 1\), features \(3, 1\).*one action per row"):

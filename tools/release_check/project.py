@@ -106,7 +106,8 @@ class Project:
         folder.mkdir(parents=True)
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(self.root / "tests" / "contract", folder / "tests" / "contract", ignore=ignored)
-        shutil.copy(self.root / "tests" / "__init__.py", folder / "tests")
+        for name in ("__init__.py", "clusters.py"):
+            shutil.copy(self.root / "tests" / name, folder / "tests")
         shutil.copy(self.root / "pyproject.toml", folder)
         self.copy_hooks(folder)
 
