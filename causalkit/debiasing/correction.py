@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from causalkit.debiasing.basis import NaturalSplineBasis
 from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, CalibrationSample, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, mean_functional
-from causalkit.debiasing.effect_assembly import assemble_effect, warn_off_support
+from causalkit.debiasing.effect_assembly import assemble_effect, check_shared_groups, warn_off_support
 from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.debiasing.fitted import FittedCorrection
 from causalkit.debiasing.trial import check_trial, choose_downstream
@@ -86,6 +85,16 @@ class CorrectionMixin(TransformerMixin):
 
     def _extra_warnings(self, n_bootstrap: int) -> None:
         """Warnings that an effect of this correction calls for."""
+
+    def _warn_of_total_variation(self) -> None:
+        if getattr(self, "variation", "total") == "total":
+            warnings.warn(
+                'estimator="did" with a correction fitted at variation="total": a cross-sectional slope does not '
+                'repair a difference in differences. Fit LinearCalibration(variation="change") on calibration rows '
+                "seen in both periods.",
+                CalibrationWarning,
+                stacklevel=3,
+            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
@@ -241,19 +250,14 @@ class CorrectionMixin(TransformerMixin):
             frequency=self.weight_type == "frequency",
         )
         fitted, cells = self._for_trial(trial.rows.n, treatment, sites)
-        self._check_shared(shared_groups, trial.rows, fitted)
+        if shared_groups:
+            check_shared_groups(trial.rows, fitted)
         if n_bootstrap:
             from causalkit.debiasing.bootstrap import bootstrap_effect, check_resampling
 
             check_resampling(self, fitted)
-        if estimator == "did" and getattr(self, "variation", "total") == "total":
-            warnings.warn(
-                'estimator="did" with a correction fitted at variation="total": a cross-sectional slope does not '
-                'repair a difference in differences. Fit LinearCalibration(variation="change") on calibration rows '
-                "seen in both periods.",
-                CalibrationWarning,
-                stacklevel=2,
-            )
+        if estimator == "did":
+            self._warn_of_total_variation()
         self._extra_warnings(n_bootstrap)
         outside = warn_off_support(trial.predictions, fitted.support, stacklevel=3)
         options = {"outcome_model": outcome_model, "treatment_model": treatment_model, "cv": cv, "n_jobs": n_jobs}
@@ -275,29 +279,6 @@ class CorrectionMixin(TransformerMixin):
             )
             result = replace(result, bootstrap_estimates=draws)
         return result
-
-    def _check_shared(self, shared_groups: bool, rows: TrialRows, fitted: FittedCorrection) -> None:
-        if not shared_groups:
-            return
-        lacking = [
-            side for side, held in (("trial", rows.groups), ("calibration sample", fitted.groups)) if held is None
-        ]
-        if lacking or not fitted.has_rows:
-            raise ValueError(
-                f"shared_groups=True needs groups on both sides; the {' and the '.join(lacking) or 'calibration rows'} "
-                "lack them. Pass groups to fit and to effect."
-            )
-        if (
-            rows.groups is not None
-            and fitted.groups is not None
-            and not set(rows.groups.labels.tolist()) & set(fitted.groups.labels.tolist())
-        ):
-            warnings.warn(
-                "shared_groups=True, but no label occurs in the groups of both samples, so nothing is shared: check "
-                "that both name clusters alike (1 and '1' differ).",
-                CalibrationWarning,
-                stacklevel=3,
-            )
 
     def mean(
         self, predictions: Any, *, sample_weight: Any = None, groups: Any = None, sites: Any = None
@@ -426,23 +407,3 @@ class CorrectionMixin(TransformerMixin):
 
         check_is_fitted(self)
         return correction_diagnostics(self)
-
-
-def check_increasing(fitted: FittedCorrection) -> bool:
-    """Whether g rises over the calibration range; warns where it first does not."""
-    grid = np.linspace(*fitted.support, 2001)
-    basis = fitted.basis
-    if isinstance(basis, NaturalSplineBasis) and basis.n_columns > 2:
-        slope = basis.derivative(grid) @ fitted.coef
-    else:
-        slope = np.diff(basis.evaluate(grid, fitted.coef))
-    falling = slope <= 0
-    if falling.any():
-        warnings.warn(
-            f"the correction does not increase with the prediction on the whole calibration range (first near "
-            f"{grid[int(np.argmax(falling))]:.4g}): use fewer knots or another correction. (Between separate modes of "
-            "a map even an exact correction may fall.)",
-            CalibrationWarning,
-            stacklevel=3,
-        )
-    return not bool(falling.any())

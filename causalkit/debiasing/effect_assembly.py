@@ -14,14 +14,14 @@ from causalkit.debiasing.confidence_sets import RatioParts
 from causalkit.debiasing.downstream import Downstream, TrialRows, sum_of_squares
 from causalkit.debiasing.effects import EXCLUSION, RECALIBRATED, SURROGACY, DebiasedEffect
 from causalkit.debiasing.fitted import FittedCorrection
-from causalkit.exceptions import ExtrapolationWarning
+from causalkit.exceptions import CalibrationWarning, ExtrapolationWarning
 from causalkit.inference import InferenceResult, cluster_sums
 from causalkit.validation import Groups
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["assemble_effect", "assemble_from_moments", "union_groups", "warn_off_support"]
+__all__ = ["assemble_effect", "assemble_from_moments", "check_shared_groups", "union_groups", "warn_off_support"]
 
 Array = NDArray[np.float64]
 
@@ -39,6 +39,27 @@ def warn_off_support(x: Array, support: tuple[float, float], stacklevel: int = 4
             stacklevel=stacklevel,
         )
     return below + above
+
+
+def check_shared_groups(rows: TrialRows, fitted: FittedCorrection) -> None:
+    """Refuse shared clusters where a side has none; warns where no label is on both sides."""
+    lacking = [side for side, held in (("trial", rows.groups), ("calibration sample", fitted.groups)) if held is None]
+    if lacking or not fitted.has_rows:
+        raise ValueError(
+            f"shared_groups=True needs groups on both sides; the {' and the '.join(lacking) or 'calibration rows'} "
+            "lack them. Pass groups to fit and to effect."
+        )
+    if (
+        rows.groups is not None
+        and fitted.groups is not None
+        and not set(rows.groups.labels.tolist()) & set(fitted.groups.labels.tolist())
+    ):
+        warnings.warn(
+            "shared_groups=True, but no label occurs in the groups of both samples, so nothing is shared: check "
+            "that both name clusters alike (1 and '1' differ).",
+            CalibrationWarning,
+            stacklevel=3,
+        )
 
 
 def _cross(first: Array, groups: Groups, second: Array, other: Groups) -> Array:
@@ -68,6 +89,16 @@ def union_groups(
     offset = int(a.max()) + 1 if n_first else 0
     total = offset + (int(b.max()) + 1 if n_second else 0)
     return Groups(np.concatenate([a, b + offset]).astype(np.intp), np.arange(total))
+
+
+def _stacked_groups(
+    rows: TrialRows, fitted: FittedCorrection, n_calibration: int, n_transport: int, shared: bool
+) -> Groups | None:
+    """Clusters of the rows of trial, calibration and transport in one line."""
+    tail = fitted.groups
+    if n_transport:
+        tail = union_groups(fitted.groups, n_calibration, None, n_transport, False)
+    return union_groups(rows.groups, rows.n, tail, n_calibration + n_transport, shared)
 
 
 def assemble_effect(
@@ -114,10 +145,7 @@ def assemble_effect(
         q = len(names)
         joint[:q, q:] = _cross(raw, rows.groups, fitted.line_noise, fitted.line_groups)
         joint[q:, :q] = joint[:q, q:].T
-    tail = (
-        union_groups(fitted.groups, len(calibration), None, len(transport), False) if len(transport) else fitted.groups
-    )
-    groups = union_groups(rows.groups, rows.n, tail, len(stacked) - rows.n, shared_groups)
+    groups = _stacked_groups(rows, fitted, len(calibration), len(transport), shared_groups)
     stacked *= len(stacked)
     raw *= rows.n
     return _build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,14 @@ from causalkit.debiasing.calibration_sample import CalibrationSample
 from causalkit.debiasing.score import KernelScore
 from causalkit.validation import Groups
 
-__all__ = ["FittedCorrection", "as_fitted", "raw_scale", "spline_on_raw_scale", "square_root_rows"]
+__all__ = [
+    "FittedCorrection",
+    "as_fitted",
+    "correction_from_lines",
+    "raw_scale",
+    "spline_on_raw_scale",
+    "square_root_rows",
+]
 
 Array = NDArray[np.float64]
 
@@ -164,4 +172,26 @@ def as_fitted(
         sample=sample,
         kernel=kernel,
         cov_type=cov_type,
+    )
+
+
+def correction_from_lines(
+    lines: CalibrationLines, support: tuple[float, float], clusters: dict[Any, Any] | None
+) -> FittedCorrection:
+    """A linear correction whose rows are not kept: a square root of the covariance stands in for them."""
+    known = np.where(np.isfinite(lines.cov), lines.cov, 0.0)
+    rows = square_root_rows(known)
+    return FittedCorrection(
+        basis=Basis(),
+        coef=lines.theta,
+        noise=rows[:, :2] @ lines.theta_jacobian.T,
+        groups=None,
+        lines=lines,
+        line_noise=rows,
+        line_groups=None,
+        has_rows=False,
+        support=support,
+        df=None if clusters is None else len(clusters) - 1.0,
+        slope=lines.slope,
+        slope_noise=rows[:, 1],
     )

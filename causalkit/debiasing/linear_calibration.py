@@ -26,7 +26,8 @@ from causalkit.debiasing.calibration_sample import (
 )
 from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.differential import line_per_treatment, shift_by_treatment
-from causalkit.debiasing.fitted import FittedCorrection, square_root_rows
+from causalkit.debiasing.downstream import sum_of_squares
+from causalkit.debiasing.fitted import FittedCorrection, correction_from_lines
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.validation import Treatment, check_choice, check_treatment, check_vector
@@ -228,7 +229,7 @@ class LinearCalibration(CorrectionMixin, DocumentedEstimator):
             # dm = -(k dθ_0 + θ_0 dk)
             moved = -(fitted.slope * fitted.noise[:, 0] + fitted.coef[0] * np.asarray(fitted.slope_noise))
             parts = np.column_stack([np.asarray(fitted.slope_noise), moved])
-            self.cov_ = _clustered_sum(parts, fitted)
+            self.cov_ = sum_of_squares(parts, fitted.groups)
         else:
             self.cov_ = fitted.lines.cov[np.ix_(order, order)]
         if isinstance(fitted.basis, CellBasis):
@@ -319,7 +320,7 @@ class LinearCalibration(CorrectionMixin, DocumentedEstimator):
         if ready:
             lines = moments.lines(self.cov_type)
             check_lines(lines, stacklevel=4)
-            self._store(_from_lines(lines, moments.support, moments.clusters), predictions, lines.n_rows)
+            self._store(correction_from_lines(lines, moments.support, moments.clusters), predictions, lines.n_rows)
             self._arm_levels = None
         self._moments = moments
         return self
@@ -366,7 +367,7 @@ class LinearCalibration(CorrectionMixin, DocumentedEstimator):
                 stacklevel=2,
             )
         out = cls()
-        out._store(_from_lines(lines, (-math.inf, math.inf), None), None, 0.0)
+        out._store(correction_from_lines(lines, (-math.inf, math.inf), None), None, 0.0)
         out._arm_levels = None
         out._moments = None
         return out
@@ -390,30 +391,3 @@ class LinearCalibration(CorrectionMixin, DocumentedEstimator):
         x = check_vector(values, "values")
         out = self.intercept_ + self.slope_ * x
         return out[:, None] if len(np.shape(values)) == 2 else out
-
-
-def _clustered_sum(parts: Array, fitted: FittedCorrection) -> Array:
-    from causalkit.inference import cluster_sums
-
-    sums = parts if fitted.groups is None else cluster_sums(parts, fitted.groups.codes, fitted.groups.n_groups)
-    return np.asarray(sums.T @ sums)
-
-
-def _from_lines(lines: CalibrationLines, support: tuple[float, float], clusters: Any) -> FittedCorrection:
-    """A linear correction whose rows are not kept: a square root of the covariance stands in for them."""
-    known = np.where(np.isfinite(lines.cov), lines.cov, 0.0)
-    rows = square_root_rows(known)
-    return FittedCorrection(
-        basis=Basis(),
-        coef=lines.theta,
-        noise=rows[:, :2] @ lines.theta_jacobian.T,
-        groups=None,
-        lines=lines,
-        line_noise=rows,
-        line_groups=None,
-        has_rows=False,
-        support=support,
-        df=None if clusters is None else len(clusters) - 1.0,
-        slope=lines.slope,
-        slope_noise=rows[:, 1],
-    )

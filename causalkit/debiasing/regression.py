@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from causalkit.debiasing.calibration_sample import FEW_CLUSTERS, warn_few_clusters
 from causalkit.debiasing.downstream import TrialRows, regression_functional
-from causalkit.debiasing.effect_assembly import assemble_effect, warn_off_support
+from causalkit.debiasing.effect_assembly import assemble_effect, check_shared_groups, warn_off_support
 from causalkit.exceptions import CalibrationWarning
 from causalkit.inference import InferenceResult
 from causalkit.validation import check_groups, check_sample_weight
@@ -137,7 +137,8 @@ def debiased_regression(
     if rows.groups is not None and rows.groups.n_groups < FEW_CLUSTERS:
         warn_few_clusters(rows.groups.n_groups, "the sample", stacklevel=4)
     fitted, cells = correction._for_trial(len(x), None, None)
-    correction._check_shared(shared_groups, rows, fitted)
+    if shared_groups:
+        check_shared_groups(rows, fitted)
     correction._extra_warnings(0)
     warn_off_support(x, fitted.support, stacklevel=4)
     downstream = regression_functional(design, list(range(design.shape[1])), names, rows)

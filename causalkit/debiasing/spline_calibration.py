@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from causalkit.debiasing.basis import NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
-from causalkit.debiasing.correction import CorrectionMixin, check_increasing
+from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.fitted import FittedCorrection, spline_on_raw_scale
+from causalkit.debiasing.working_model import check_increasing
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import CalibrationError, WeakInstrumentWarning
 from causalkit.linear import linear_moments

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from causalkit.debiasing.basis import Basis, NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_lines import CalibrationLines, check_lines, fit_lines, simple_regression
 from causalkit.debiasing.calibration_sample import CalibrationSample, check_calibration_sample, refuse_binary
-from causalkit.debiasing.correction import CorrectionMixin, check_increasing
+from causalkit.debiasing.correction import CorrectionMixin
 from causalkit.debiasing.fitted import FittedCorrection, as_fitted, raw_scale
 from causalkit.debiasing.score import (
     KernelScore,
@@ -22,10 +21,18 @@ from causalkit.debiasing.score import (
     noise_weighted_matching,
     score_matching,
 )
-from causalkit.debiasing.tweedie_parts import BerksonLine, berkson_line, custom_basis, stein_influence
-from causalkit.debiasing.working_model import breusch_pagan, residual_shape
+from causalkit.debiasing.tweedie_parts import (
+    BerksonLine,
+    TweedieParts,
+    berkson_line,
+    custom_basis,
+    padded,
+    refuse_atoms,
+    stein_influence,
+)
+from causalkit.debiasing.working_model import breusch_pagan, check_increasing, residual_shape
 from causalkit.documented import DocumentedEstimator
-from causalkit.exceptions import CalibrationError, CalibrationWarning, DiscretePredictionsError
+from causalkit.exceptions import CalibrationError, CalibrationWarning
 from causalkit.validation import check_choice, check_integer, check_vector
 
 __all__ = ["TweedieCorrection"]
@@ -180,7 +187,7 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
             predictions, y, sample_weight=sample_weight, groups=groups, weight_type=self.weight_type
         )
         refuse_binary(sample.y)
-        _refuse_atoms(sample)
+        refuse_atoms(sample)
         lines = fit_lines(sample, self.cov_type)
         check_lines(lines, has_fieller=False)
         extra = self._check_unlabelled(unlabelled_predictions, sample)
@@ -292,7 +299,7 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
 
     def _solve(
         self, sample: CalibrationSample, lines: CalibrationLines, n_knots: int, extra: Array | None
-    ) -> _TweedieParts:
+    ) -> TweedieParts:
         berkson = berkson_line(sample, self.recalibrate)
         if self.score in ("spline", "gaussian"):
             return self._solve_spline(sample, lines, berkson, n_knots, extra)
@@ -305,7 +312,7 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         berkson: BerksonLine,
         n_knots: int,
         extra: Array | None,
-    ) -> _TweedieParts:
+    ) -> TweedieParts:
         """θ = (a, b, 0, ...) - (σ²/b)β, or less γ/b with heteroscedastic noise, and its influence values."""
         f = sample.predictions if extra is None else np.concatenate([sample.predictions, extra])
         n_c, n = sample.n, len(f)
@@ -322,7 +329,7 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         a, b, variance = berkson.intercept, berkson.slope, berkson.variance
         # Labelled rows carry the line and σ²; with unlabelled rows their influence is on the longer mean.
         longer = n / n_c
-        of_a, of_b, of_variance = (_padded(v, n) * longer for v in berkson.influence.T)
+        of_a, of_b, of_variance = (padded(v, n) * longer for v in berkson.influence.T)
         if self.noise == "heteroscedastic":
             # In z the line a + bŷ has slope b·scale and intercept a + b·centre.
             of_level, of_slope = berkson.line_influence.T
@@ -345,12 +352,12 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         influence[:, 0] += of_a
         influence[:, 1] += of_b
         raw = NaturalSplineBasis(centre + scale * knots)
-        whole = sample if extra is None else CalibrationSample(f, _padded(sample.y, n))
+        whole = sample if extra is None else CalibrationSample(f, padded(sample.y, n))
         noise = whole.contributions(influence, n_knots, self.cov_type)
         fitted = as_fitted(raw, theta, noise, lines, sample, self.cov_type)
-        return _TweedieParts(fitted, a, b, variance, raw.knots, to_raw @ bend, 1.0)
+        return TweedieParts(fitted, a, b, variance, raw.knots, to_raw @ bend, 1.0)
 
-    def _solve_score(self, sample: CalibrationSample, lines: CalibrationLines, berkson: BerksonLine) -> _TweedieParts:
+    def _solve_score(self, sample: CalibrationSample, lines: CalibrationLines, berkson: BerksonLine) -> TweedieParts:
         """θ = (a, b, -cσ²/b) on the columns (1, ŷ, s(ŷ)) for a kernel or custom score."""
         a, b, variance = berkson.intercept, berkson.slope, berkson.variance
         kernel: KernelScore | None = None
@@ -373,37 +380,4 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         noise = sample.contributions(influence, 3, self.cov_type)
         theta = np.array([a, b, last])
         fitted = as_fitted(basis, theta, noise, lines, sample, self.cov_type, kernel=kernel)
-        return _TweedieParts(fitted, a, b, variance, np.empty(0), np.array([last]), constant)
-
-
-@dataclass(frozen=True)
-class _TweedieParts:
-    fitted: FittedCorrection
-    intercept: float
-    slope: float
-    variance: float
-    knots: Array
-    score_coef: Array
-    stein_constant: float
-
-
-def _padded(values: Array, n: int) -> Array:
-    return values if len(values) == n else np.concatenate([values, np.zeros(n - len(values))])
-
-
-def _refuse_atoms(sample: CalibrationSample) -> None:
-    values, counts = np.unique(sample.predictions, return_counts=True)
-    if sample.frequency is not None:
-        counts = np.bincount(np.searchsorted(values, sample.predictions), weights=sample.frequency)
-        heaviest = int(np.argmax(np.bincount(np.searchsorted(values, sample.predictions))))
-        share = float(np.bincount(np.searchsorted(values, sample.predictions))[heaviest] / sample.n)
-    else:
-        heaviest = int(np.argmax(counts))
-        share = float(counts[heaviest] / sample.n)
-    # A value that occurs once is no atom, however small the sample.
-    repeated = share * sample.n > 1.5
-    if (repeated and share >= 0.01) or len(values) < sample.n / 10:
-        raise DiscretePredictionsError(
-            f"predictions take the value {values[heaviest]:g} on {100 * share:.1f} % of the rows ({len(values)} "
-            f"distinct values in {sample.n} rows): the score does not exist. Use LinearCalibration."
-        )
+        return TweedieParts(fitted, a, b, variance, np.empty(0), np.array([last]), constant)

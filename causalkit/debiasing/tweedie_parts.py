@@ -1,4 +1,4 @@
-"""Pieces of Tweedie's correction: the line of truth on prediction, and the noise of a score's constant."""
+"""Pieces of Tweedie's correction: truth on prediction, the noise of a score's constant, repeated predictions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from sklearn.base import clone
 from causalkit.debiasing.basis import Basis, CustomScoreBasis
 from causalkit.debiasing.calibration_lines import simple_regression
 from causalkit.debiasing.calibration_sample import CalibrationSample
+from causalkit.debiasing.fitted import FittedCorrection
 from causalkit.debiasing.score import KernelScore
+from causalkit.exceptions import DiscretePredictionsError
 
-__all__ = ["BerksonLine", "berkson_line", "custom_basis", "stein_influence"]
+__all__ = [
+    "BerksonLine",
+    "TweedieParts",
+    "berkson_line",
+    "custom_basis",
+    "padded",
+    "refuse_atoms",
+    "stein_influence",
+]
 
 Array = NDArray[np.float64]
 
@@ -70,3 +80,40 @@ def custom_basis(score: Any, sample: CalibrationSample) -> Basis:
         fitted = model.fit(sample.predictions[:, None])
         return CustomScoreBasis((fitted if fitted is not None else model).predict, column=True)
     return CustomScoreBasis(score, column=False)
+
+
+@dataclass(frozen=True)
+class TweedieParts:
+    """A fitted correction with the quantities that the estimator shows."""
+
+    fitted: FittedCorrection
+    intercept: float
+    slope: float
+    variance: float
+    knots: Array
+    score_coef: Array
+    stein_constant: float
+
+
+def padded(values: Array, n: int) -> Array:
+    """Values with zeros for the unlabelled rows that follow."""
+    return values if len(values) == n else np.concatenate([values, np.zeros(n - len(values))])
+
+
+def refuse_atoms(sample: CalibrationSample) -> None:
+    """Refuse predictions with repeated values, whose density has no score."""
+    values, counts = np.unique(sample.predictions, return_counts=True)
+    if sample.frequency is not None:
+        counts = np.bincount(np.searchsorted(values, sample.predictions), weights=sample.frequency)
+        heaviest = int(np.argmax(np.bincount(np.searchsorted(values, sample.predictions))))
+        share = float(np.bincount(np.searchsorted(values, sample.predictions))[heaviest] / sample.n)
+    else:
+        heaviest = int(np.argmax(counts))
+        share = float(counts[heaviest] / sample.n)
+    # A value that occurs once is no atom, however small the sample.
+    repeated = share * sample.n > 1.5
+    if (repeated and share >= 0.01) or len(values) < sample.n / 10:
+        raise DiscretePredictionsError(
+            f"predictions take the value {values[heaviest]:g} on {100 * share:.1f} % of the rows ({len(values)} "
+            f"distinct values in {sample.n} rows): the score does not exist. Use LinearCalibration."
+        )

@@ -1,15 +1,19 @@
-"""Tests of the working model Y = a + bŶ + e and of E[Ŷ|Y] = m + kY on arrays."""
+"""Tests of the working model Y = a + bŶ + e and of E[Ŷ|Y] = m + kY on arrays, and whether a correction increases."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.debiasing.basis import NaturalSplineBasis, spline_knots
 from causalkit.debiasing.calibration_sample import CalibrationSample
+from causalkit.debiasing.fitted import FittedCorrection
+from causalkit.exceptions import CalibrationWarning
 from causalkit.linear import weighted_least_squares
 
-__all__ = ["breusch_pagan", "residual_shape", "spline_design", "wald"]
+__all__ = ["breusch_pagan", "check_increasing", "residual_shape", "spline_design", "wald"]
 
 Array = NDArray[np.float64]
 
@@ -72,3 +76,23 @@ def bend_test(sample: CalibrationSample, cov_type: str, n_knots: int = 4) -> tup
     parts = sample.contributions(fit.influence, design.shape[1], cov_type)
     cov = influence_covariance(parts * sample.n, groups=sample.groups)
     return wald(fit.coef[2:], cov[2:, 2:])
+
+
+def check_increasing(fitted: FittedCorrection) -> bool:
+    """Whether g rises over the calibration range; warns where it first does not."""
+    grid = np.linspace(*fitted.support, 2001)
+    basis = fitted.basis
+    if isinstance(basis, NaturalSplineBasis) and basis.n_columns > 2:
+        slope = basis.derivative(grid) @ fitted.coef
+    else:
+        slope = np.diff(basis.evaluate(grid, fitted.coef))
+    falling = slope <= 0
+    if falling.any():
+        warnings.warn(
+            f"the correction does not increase with the prediction on the whole calibration range (first near "
+            f"{grid[int(np.argmax(falling))]:.4g}): use fewer knots or another correction. (Between separate modes of "
+            "a map even an exact correction may fall.)",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return not bool(falling.any())

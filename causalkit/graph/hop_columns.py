@@ -210,11 +210,10 @@ def _blocks(covered: Covered, plan: HopPlan, center: Array, scale: Array) -> Ite
         with np.errstate(over="ignore"):
             base = ((covered.values[:, part] - center[part]) * factor).astype(np.float32)
             own = (base[rows] + shift).astype(np.float32)
-            shift = shift.astype(np.float32)
         if plan.include_own:
             yield part, own
         for kind in plan.operators if plan.hops else ():
-            for hop, block in enumerate(_hops(covered, kind, plan.hops, base, shift, matrices), 1):
+            for hop, block in enumerate(_hops(covered, kind, plan.hops, base, shift.astype(np.float32), matrices), 1):
                 yield plan.columns(hop, kind, part), block[rows]
     if plan.include_degree:
         yield slice(plan.n_columns - 1, plan.n_columns), covered.log_degree[:, None].astype(np.float32)

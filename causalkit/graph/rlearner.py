@@ -6,18 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
-from causalkit.exceptions import MethodNotApplicableError
-from causalkit.graph.alignment import check_graph, require_rows, row_positions
 from causalkit.graph.effect_scores import EffectScores, effect_scores
-from causalkit.graph.features import check_features
-from causalkit.graph.inputs import NodeRows, check_exposure, check_rows, check_same_rows
-from causalkit.graph.neighbourhoods import NodeFeatures, fit_features, new_features
-from causalkit.graph.nuisances import FittedNuisance
+from causalkit.graph.inputs import NodeRows, check_rows
+from causalkit.graph.neighbourhoods import NodeFeatures, fit_features
 from causalkit.graph.rlearner_exposure import exposed_rows, is_mapping, refuse_models_without_exposure
 from causalkit.graph.rlearner_fit import (
     FitPlan,
@@ -27,10 +23,10 @@ from causalkit.graph.rlearner_fit import (
     fit_nuisances,
     overall_constant,
 )
+from causalkit.graph.rlearner_predictions import squeezed
 from causalkit.graph.rlearner_results import RLearnerResults
 from causalkit.graph.row_labels import row_labels
-from causalkit.graph.scores import clip_probabilities
-from causalkit.validation import check_integer, check_sample_weight, check_vector
+from causalkit.validation import check_integer
 
 __all__ = ["GraphRLearner"]
 
@@ -290,7 +286,7 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
             self._final, self._seed, self._sandwich = stage, seed, None
             # Not the parameters, which may be changed after the fit.
             self._clip, self._score_clip, self._n_bags = plan.clip, plan.score_clip, plan.n_bags
-            self.effect_, self.honest_effect_ = _squeezed(stage.effect), _squeezed(stage.honest_effect)
+            self.effect_, self.honest_effect_ = squeezed(stage.effect), squeezed(stage.honest_effect)
             self._store_tables(nuisance)
         return self
 
@@ -301,7 +297,7 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         self._positions = None if whole else rows.positions
         self._outcome, self._treatment, self._weight = rows.outcome, rows.treatment, rows.weight
         self._groups = None if rows.groups is None else rows.groups.codes
-        self.exposure_ = None if rows.exposure is None else _squeezed(rows.exposure)
+        self.exposure_ = None if rows.exposure is None else squeezed(rows.exposure)
         self.treatment_levels_ = rows.treatment.levels
         self._probabilities, self._unclipped = nuisance.treatment.mean(axis=0), nuisance.unclipped
         self._clipped = nuisance.clipped
@@ -311,10 +307,10 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         self.outcome_by_level_ = None if scores.by_level is None else scores.by_level.mean(axis=0)
         self.outcome_prediction_ = nuisance.outcome.mean(axis=0)
         binary = rows.treatment.n_levels == 2
-        self.treatment_prediction_ = self._probabilities[:, 1] if binary else _squeezed(self._probabilities)
+        self.treatment_prediction_ = self._probabilities[:, 1] if binary else squeezed(self._probabilities)
         self.outcome_residual_ = nuisance.outcome_residual.mean(axis=0)
-        self.treatment_residual_ = _squeezed(nuisance.treatment_residual.mean(axis=0))
-        self.scores_ = _squeezed(scores.values.mean(axis=0))
+        self.treatment_residual_ = squeezed(nuisance.treatment_residual.mean(axis=0))
+        self.scores_ = squeezed(scores.values.mean(axis=0))
         weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight
         self._ate_by_repeat = np.einsum("rnk,n->rk", scores.values, weight) / rows.n_rows
         constant = overall_constant(nuisance, rows)
@@ -331,135 +327,6 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         self.nuisance_selection_ = pd.DataFrame(nuisance.fits.selection, columns=columns)
         self.selection_ = pd.DataFrame(self._final.table)
 
-    # ------------------------------------------------------------------ effects
-
-    def predict(self, X: Any, *, graph: Any = None, nodes: Any = None, exposure: Any = None) -> Array:
-        """Conditional effects of rows, new or old, on the graph of ``fit`` or on another one.
-
-        The mean over the models of all folds: for rows of ``fit`` they are not out-of-fold, use ``effect_`` there.
-
-        Parameters
-        ----------
-        X : array-like or frame, shape (m, p)
-            Covariates.
-        graph : Graph, optional
-            Their network; that of ``fit`` by default.
-        nodes : array-like, shape (m,), optional
-            Node of each row.
-        exposure : array-like, shape (m,) or (m, q), optional
-            Exposures, needed if ``fit`` had some.
-
-        Returns
-        -------
-        ndarray, shape (m,) or (m, L - 1)
-        """
-        features = self._new_rows(X, graph, nodes, exposure).sets  # says so if there was no fit
-        return _squeezed(self._final.predict(features))
-
-    def const_marginal_effect(
-        self, X: Any = None, *, graph: Any = None, nodes: Any = None, exposure: Any = None
-    ) -> Array:
-        """Effects of every level against the reference, or of one unit; ``effect_`` without X."""
-        check_is_fitted(self)
-        require_rows(X, graph=graph, nodes=nodes, exposure=exposure)
-        return self.effect_ if X is None else self.predict(X, graph=graph, nodes=nodes, exposure=exposure)
-
-    def effect(
-        self, X: Any = None, *, graph: Any = None, nodes: Any = None, exposure: Any = None, T0: Any = 0, T1: Any = 1
-    ) -> Array:
-        """Effect of going from T0 to T1, shape (m,).
-
-        Parameters
-        ----------
-        X, graph, nodes, exposure
-            As in :meth:`predict`; without X the rows of ``fit``, out-of-fold.
-        T0, T1 : scalar, default=0 and 1
-            Levels of the treatment, or values of a continuous one; 0 and 1 mean the first and the second level where
-            they are not both levels.
-
-        Returns
-        -------
-        ndarray, shape (m,)
-        """
-        check_is_fitted(self)
-        contrast = self._contrast(T0, T1)
-        values = self.const_marginal_effect(X, graph=graph, nodes=nodes, exposure=exposure)
-        return np.asarray(values.reshape(len(values), -1) @ contrast)
-
-    def score(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        treatment: Any = None,
-        graph: Any = None,
-        nodes: Any = None,
-        exposure: Any = None,
-        sample_weight: Any = None,
-    ) -> float:
-        r"""R-score of other rows, :math:`1 - L(\hat\tau)/L(\hat c)`: above 0 if effects beat the constant.
-
-        Residuals come from the nuisance models of ``fit``, averaged over folds.
-
-        Parameters
-        ----------
-        X, y, treatment, graph, nodes, exposure, sample_weight
-            As in :meth:`fit`; the graph of ``fit`` by default.
-
-        Returns
-        -------
-        float
-        """
-        data = self._new_rows(X, graph, nodes, exposure)
-        check_same_rows(X, y=y, treatment=treatment, sample_weight=sample_weight)
-        n = len(data.values)
-        outcome = check_vector(y, "y", n_rows=n, like="X")
-        weight = check_sample_weight(sample_weight, n, like="X")
-        coded = self._treatment.coded_like(treatment, n)
-        models = getattr(self, "_nuisances", None)
-        if not models or set(models) != {"outcome", "treatment"}:
-            raise MethodNotApplicableError(
-                "score() needs the nuisance models of fit, which a saved file and a fit with known predictions do not "
-                "have: fit again, or use causalkit.selection.r_loss with residuals of your own."
-            )
-        m = _mean_prediction(models["outcome"], data)[:, 0]
-        e = _mean_prediction(models["treatment"], data)
-        residual = coded.residuals(e if coded.levels is None else clip_probabilities(e, self._clip)[0])
-        loss, base = (
-            np.average((outcome - m - (residual * effect).sum(axis=1)) ** 2, weights=weight)
-            for effect in (self._final.predict(data.sets), np.atleast_1d(self.effect_constant_))
-        )
-        return float(1 - loss / base)
-
-    # ------------------------------------------------------------------ steps
-
-    def _new_rows(self, X: Any, graph: Any, nodes: Any, exposure: Any) -> NodeFeatures:
-        check_is_fitted(self)
-        used = self.graph_ if graph is None else check_graph(graph)
-        values, _ = check_features(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        positions = row_positions(X, used, nodes)
-        scale = self._exposure_scale
-        given = None
-        if is_mapping(exposure):
-            raise ValueError(
-                "exposure must hold numbers, one row per row of X, because the treatments of these rows are not known; "
-                f"got {exposure!r}. Compute them by exposure_mapping(graph, treatment, ...)."
-            )
-        if scale is not None:
-            if exposure is None:
-                raise ValueError(
-                    "exposure is missing: fit had exposures, and the effect depends on them. Pass exposure= with one "
-                    "row per row of X."
-                )
-            check_same_rows(X, exposure=exposure)
-            given = check_exposure(exposure, len(values))
-            if given.shape[1] != len(scale.center):
-                raise ValueError(f"exposure has {given.shape[1]} columns, expected {len(scale.center)} as in fit.")
-        elif exposure is not None:
-            raise ValueError("exposure was given, but fit had none: fit again with exposure=, or leave it out.")
-        return new_features(X, values, used, used.nodes[positions], self.hop_features_, given, scale)
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "effect_")
 
@@ -467,11 +334,3 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
-
-
-def _squeezed(values: Array) -> Array:
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-
-
-def _mean_prediction(models: list[list[FittedNuisance]], data: NodeFeatures) -> Array:
-    return np.asarray(np.mean([m.predict(data, slice(None)) for repeat in models for m in repeat], axis=0))

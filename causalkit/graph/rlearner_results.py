@@ -30,10 +30,9 @@ from causalkit.graph.effect_intervals import (
 )
 from causalkit.graph.features import check_features
 from causalkit.graph.final_models import Residuals
-from causalkit.graph.final_stage import FinalStage
 from causalkit.graph.neighbourhoods import NodeFeatures
-from causalkit.graph.node_effects import NodeEffects
 from causalkit.graph.pool import FeatureSets
+from causalkit.graph.rlearner_predictions import RLearnerPredictions
 from causalkit.graph.summaries import GraphSummary, summarise_rlearner
 from causalkit.inference.result import check_confidence_level
 
@@ -45,7 +44,7 @@ __all__ = ["RLearnerResults"]
 Array = NDArray[np.float64]
 
 
-class RLearnerResults(NodeEffects):
+class RLearnerResults(RLearnerPredictions):
     """Results of :class:`GraphRLearner`; everything here reads what ``fit`` stored."""
 
     if TYPE_CHECKING:
@@ -54,28 +53,14 @@ class RLearnerResults(NodeEffects):
         verbose: int
         selection_: Any
         fold_report_: Any
-        hop_features_: Any
         clipped_share_: float
         _not_saved: ClassVar[tuple[str, ...]]
-        _final: FinalStage
         _sandwich: SandwichMoments | None
         _seed: int
         _n_bags: int
         _unclipped: Array
         _clipped: NDArray[np.bool_]
         _ate_by_repeat: Array
-
-        def effect(
-            self,
-            X: Any = None,
-            *,
-            graph: Any = None,
-            nodes: Any = None,
-            exposure: Any = None,
-            T0: Any = 0,
-            T1: Any = 1,
-        ) -> Array: ...
-        def _new_rows(self, X: Any, graph: Any, nodes: Any, exposure: Any) -> NodeFeatures: ...
 
     # ------------------------------------------------------------------ intervals of nodes
 
@@ -115,7 +100,7 @@ class RLearnerResults(NodeEffects):
         check_is_fitted(self)
         require_rows(X, graph=graph, nodes=nodes, exposure=exposure)
         check_confidence_level(1 - alpha if isinstance(alpha, int | float) else alpha)
-        contrast = self._contrast(T0, T1)
+        contrast = self._treatment.contrast(T0, T1)
         chosen = interval_method(self._final, method, contrast)
         saved = self._sandwich if chosen == "sandwich" else None  # of a loaded learner, which has no rows
         if saved is not None and X is None:
@@ -276,9 +261,6 @@ class RLearnerResults(NodeEffects):
             raise MethodNotApplicableError(
                 f"{what}() compares arms, but the treatment is continuous: look at treatment_residual_ instead."
             )
-
-    def _contrast(self, T0: Any, T1: Any) -> Array:
-        return self._treatment.contrast(T0, T1)
 
     def _residuals(self) -> Residuals:
         treatment = self.treatment_residual_.reshape(len(self.positions_), -1)
