@@ -16,11 +16,11 @@ from causalkit.rewards.diagnostic_warnings import warn_of
 from causalkit.rewards.diagnostics import diagnose
 from causalkit.rewards.fitted_reward import FittedReward
 from causalkit.rewards.methods import parts_of
-from causalkit.rewards.orthogonal import overlap_spectrum, row_chunks, times
+from causalkit.rewards.orthogonal import overlap_spectrum, quadratic_forms, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.parameters import check_parameters, check_timing
 from causalkit.rewards.reading import prompt_codes, read_log
-from causalkit.rewards.records import LoggedRows, RewardParts
+from causalkit.rewards.records import EXTRA_ATTRIBUTES, LoggedRows, RewardParts
 from causalkit.rewards.row_hashes import hash_rows
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
         self._scale = self._influence_scale(parts)
         self._parts = replace(parts, within=None)  # its factors belong to the rows of the fit
         self._names = rows.names
-        for name in [n for n in vars(self) if n in _EXTRA_ATTRIBUTES]:
+        for name in [n for n in vars(self) if n in EXTRA_ATTRIBUTES]:
             delattr(self, name)
         for name, value in parts.extras.items():
             setattr(self, name, value)
@@ -337,13 +337,12 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
 
     def _support_radius(self, rows: LoggedRows) -> float:
         """99.9 % quantile of the Mahalanobis distances of the training rows, of 20 000 of them where there are more."""
+        some = rows.X
+        if rows.n > _SUPPORT_ROWS:
+            some = some[np.random.default_rng(0).permutation(rows.n)[:_SUPPORT_ROWS]]
         inverse = np.linalg.pinv(rows.feature_moment, hermitian=True)
-        some = np.random.default_rng(0).permutation(rows.n)[:_SUPPORT_ROWS]
-        distance = np.empty(len(some))
-        for part in row_chunks(len(some), rows.X.shape[1]):
-            centred = rows.X[some[part]].astype(np.float64) - rows.feature_mean
-            distance[part] = np.einsum("ij,ij->i", centred @ inverse, centred)
-        return float(np.sqrt(np.quantile(np.clip(distance, 0.0, None), 0.999)))
+        distance = np.clip(quadratic_forms(some, rows.feature_mean, inverse), 0.0, None)
+        return float(np.sqrt(np.quantile(distance, 0.999)))
 
     def _influence_scale(self, parts: RewardParts) -> float:
         """What influence values are multiplied by: degrees of freedom and the number of clusters."""
@@ -392,18 +391,3 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
             groups=groups,
         )
         return self.adjusted_reward_.copy()
-
-
-_EXTRA_ATTRIBUTES = (
-    "outcome_model_",
-    "treatment_model_",
-    "final_model_",
-    "n_rounds_",
-    "repeat_sd_",
-    "level_effects_",
-    "variance_components_",
-    "weights_",
-    "balance_",
-    "first_stage_",
-    "anderson_rubin_",
-)

@@ -16,7 +16,7 @@ from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
 from causalkit.rewards.diagnostics import RewardDiagnostics
 from causalkit.rewards.group_effects import LevelEffect
-from causalkit.rewards.orthogonal import gram, row_chunks, times
+from causalkit.rewards.orthogonal import gram, quadratic_forms, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode
 from causalkit.rewards.sensitivity import sensitivity_frame
@@ -119,10 +119,7 @@ class FittedReward:
             reward, covariance = self.intercept_ + times(features, self.coef_), self.covariance_
         if not return_std:
             return reward
-        variance = np.empty(len(features))
-        for part in row_chunks(len(features), features.shape[1]):
-            centred = features[part].astype(np.float64) - self.feature_mean_
-            variance[part] = np.einsum("ij,ij->i", centred @ covariance, centred)
+        variance = quadratic_forms(features, self.feature_mean_, covariance)
         return reward, np.sqrt(np.clip(variance, 0.0, None))
 
     def _new_confounders(self, confounders: Any, n_rows: int | None) -> tuple[Confounders, pd.DataFrame]:

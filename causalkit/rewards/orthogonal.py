@@ -21,6 +21,7 @@ __all__ = [
     "fit_orthogonal",
     "gram",
     "overlap_spectrum",
+    "quadratic_forms",
     "ridge_by_residual_loss",
     "row_chunks",
     "times",
@@ -66,6 +67,15 @@ def transposed_times(X: NDArray[np.floating], right: Array) -> Array:
     for part in row_chunks(len(X), X.shape[1]):
         total += X[part].astype(np.float64, copy=False).T @ right[part]
     return total
+
+
+def quadratic_forms(X: NDArray[np.floating], centre: Array, matrix: NDArray[np.floating]) -> Array:
+    """(x - centre)'·matrix·(x - centre) of each row in float64, a chunk of rows at a time."""
+    out = np.empty(len(X))
+    for part in row_chunks(*X.shape):
+        centred = X[part].astype(np.float64) - centre
+        out[part] = np.einsum("ij,ij->i", centred @ matrix, centred)
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,11 +180,7 @@ def read_log(
     if weight is not None:
         weight = weight / weight.mean()
     coded, targets, frame = _code_confounders(estimator, confounders, target_confounders, n_rows)
-    Z, z_names = (
-        (None, []) if instruments is None else check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
-    )
-    if Z is not None:
-        check_magnitude(Z, "instruments")
+    Z, z_names = _check_instruments(instruments, n_rows)
     names = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
     names = names or [f"x{j}" for j in range(features.shape[1])]
     mean = transposed_times(features, np.ones(n_rows) if weight is None else weight) / n_rows
@@ -203,6 +199,15 @@ def read_log(
         moment,
     )
     return rows, frame
+
+
+def _check_instruments(instruments: Any, n_rows: int) -> tuple[Array | None, list[str]]:
+    """Instruments as numbers, and their names."""
+    if instruments is None:
+        return None, []
+    values, names = check_matrix(instruments, "instruments", n_rows=n_rows, like="X")
+    check_magnitude(values, "instruments")
+    return values, names
 
 
 def prompt_codes(prompts: Any, n_rows: int) -> NDArray[np.intp] | None:

@@ -15,10 +15,25 @@ if TYPE_CHECKING:
     from causalkit.rewards.orthogonal import OrthogonalFit
     from causalkit.validation import Groups
 
-__all__ = ["BASELINES", "Factor", "LoggedRows", "RewardParts"]
+__all__ = ["BASELINES", "EXTRA_ATTRIBUTES", "Factor", "LoggedRows", "RewardParts"]
 
 # Methods that are known to be wrong, kept to show by how much.
 BASELINES = ("outcome_only", "linear_control", "invariance", "lowess", "none")
+
+# Attributes of the estimator that some methods set (`RewardParts.extras`), and a fit by another one removes.
+EXTRA_ATTRIBUTES = (
+    "outcome_model_",
+    "treatment_model_",
+    "final_model_",
+    "n_rounds_",
+    "repeat_sd_",
+    "level_effects_",
+    "variance_components_",
+    "weights_",
+    "balance_",
+    "first_stage_",
+    "anderson_rubin_",
+)
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit.rewards.orthogonal import row_chunks, times
+from causalkit.rewards.orthogonal import quadratic_forms, times
 from causalkit.rewards.pairwise import PairwiseRewardModel
 
 __all__ = ["Rewards", "Support", "reward_limits"]
@@ -34,7 +34,7 @@ class Rewards:
             self.intercept = float(getattr(model, "intercept_", 0.0))
             # A pairwise reward inside a RewardDeconfounder is compared with the mean text of the log.
             self.mean: Any = getattr(estimator, "feature_mean_", None)
-            self.covariance = getattr(model, "covariance_", None)
+            self.covariance: Any = getattr(model, "covariance_", None)
             if conservative > 0 and self.mean is None:
                 self._refuse_errors("a pairwise reward has errors for pairs only.")
             return
@@ -54,10 +54,7 @@ class Rewards:
             return self._modelled(features)
         values = self.intercept + times(features, self.coef)
         if self.conservative > 0:
-            variance = np.empty(len(features))
-            for part in row_chunks(*features.shape):
-                centred = features[part].astype(np.float64) - self.mean
-                variance[part] = np.einsum("ij,ij->i", centred @ self.covariance, centred)
+            variance = quadratic_forms(features, self.mean, self.covariance)
             values -= self.conservative * np.sqrt(np.clip(variance, 0.0, None))
         return values
 
@@ -82,10 +79,7 @@ class Support:
         self.radius = float(estimator.support_radius_)
 
     def outside(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
-        square = np.empty(len(features))
-        for part in row_chunks(len(features), features.shape[1]):
-            centred = features[part].astype(np.float64) - self.mean
-            square[part] = np.einsum("ij,ij->i", centred @ self.inverse, centred)
+        square = quadratic_forms(features, self.mean, self.inverse)
         # A training text on the border must not fall out by rounding.
         return np.asarray(square > self.radius**2 * (1 + 1e-9))
 

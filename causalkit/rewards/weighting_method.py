@@ -52,15 +52,11 @@ def weighting_parts(estimator: Any, rows: LoggedRows) -> RewardParts:
     influence: Array | None = None
     covariance = np.diag(means.std_error**2)
     if estimator.confounder_model is None and estimator.max_weight is None and _is_small(rows, factor.n_levels):
-        influence = np.asarray(fit.influence(), dtype=np.float64)
         own = columns * balance.weights[:, None]
-        level_influence = own * (rows.y[:, None] - means.effect) / own.mean(axis=0)
-        both = np.hstack([influence, level_influence])
-        both = np.asarray(
-            influence_with_estimated_weights(both, factor.codes, probabilities, rows.X, rows.weight), dtype=np.float64
-        )
-        influence, level_influence = both[:, : rows.X.shape[1]], both[:, rows.X.shape[1] :]
-        covariance = _covariance(level_influence, groups)
+        both = np.hstack([fit.influence(), own * (rows.y[:, None] - means.effect) / own.mean(axis=0)])
+        both = influence_with_estimated_weights(both, factor.codes, probabilities, rows.X, rows.weight)
+        influence, of_levels = np.split(both.astype(np.float64), [rows.X.shape[1]], axis=1)
+        covariance = _covariance(of_levels, groups)
     effect = LinearEffect(
         None,
         np.arange(factor.n_levels, dtype=np.intp),
