@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings
 from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.encoder_models import action_line
-from causalkit.extrapolation.encoder_reports import ASSUMPTIONS, invariance_of_rows
+from causalkit.extrapolation.encoder_reports import invariance_of_rows
 from causalkit.extrapolation.invariance import InvarianceTest
 from causalkit.extrapolation.rep4ex_fit import FittedCurve, encoded, moments_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CurveDiagnostics", "CurveSummary", "diagnose", "independence_test", "misses"]
+__all__ = ["CurveDiagnostics", "diagnose", "independence_test", "misses"]
 
 Array = NDArray[np.float64]
 
@@ -78,32 +78,6 @@ class CurveDiagnostics:
             repr(self.invariance),
         ]
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class CurveSummary:
-    """What was fitted, and the assumptions that it rests on.
-
-    Attributes
-    ----------
-    table : DataFrame
-        The losses of the outer shell.
-    notes, assumptions : tuple of str
-    """
-
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-    assumptions: tuple[str, ...] = ASSUMPTIONS
-
-    def __repr__(self) -> str:
-        lines = [*self.notes, "", self.table.round(4).to_string(), "", "Assumptions"]
-        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
-        table = self.table.to_html(float_format=lambda v: f"{v:.4g}", border=0)
-        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
 
 
 def independence_test(residual: Array, functions: Array, *, n_permutations: int = 499, seed: int = 0) -> float:

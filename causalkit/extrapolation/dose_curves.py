@@ -16,10 +16,11 @@ from causalkit.extrapolation.actions import check_new_actions
 from causalkit.extrapolation.baselines import BASELINES, fitted_baseline
 from causalkit.extrapolation.code_parts import CodeParts
 from causalkit.extrapolation.curve_part import CurvePart
-from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, CurveDiagnostics, CurveSummary, misses
+from causalkit.extrapolation.curve_reports import CALIBRATION_LIMIT, CurveDiagnostics, misses
 from causalkit.extrapolation.curve_rows import CurveRows, CurveSettings
 from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.encoder_inputs import check_features, matched_columns, transformed_actions
+from causalkit.extrapolation.encoder_reports import ASSUMPTIONS
 from causalkit.extrapolation.rep4ex_fit import encoded
 from causalkit.extrapolation.support import ActionSupport, poor_support, support_table
 from causalkit.extrapolation.uncertainty import (
@@ -29,6 +30,7 @@ from causalkit.extrapolation.uncertainty import (
     influence_curve,
     refitted_curves,
 )
+from causalkit.inference import FitSummary
 from causalkit.validation import check_choice, check_integer, check_vector
 
 if TYPE_CHECKING:
@@ -223,7 +225,7 @@ class DoseCurves(CodeParts):
         check_is_fitted(self)
         return self.diagnostics_
 
-    def summary(self) -> CurveSummary:
+    def summary(self) -> FitSummary:
         """What was fitted, how it compares, and the assumptions that it rests on."""
         check_is_fitted(self)
         found = self.diagnostics_
@@ -238,7 +240,7 @@ class DoseCurves(CodeParts):
             f"inside the support the curve is off by {float(found.calibration['root'].iloc[0]):.3g} sd(y)",
             "Below: mean squared error on the outer shell of the actions, of this model and of regressions on actions.",
         ]
-        return CurveSummary(found.shell, tuple(notes))
+        return FitSummary(found.shell, notes=tuple(notes), assumptions=ASSUMPTIONS)
 
     # ------------------------------------------------------------------ steps
 

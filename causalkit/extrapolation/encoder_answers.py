@@ -14,13 +14,13 @@ from causalkit.extrapolation.code_parts import CodeParts
 from causalkit.extrapolation.encoder_inputs import check_features, transformed_actions
 from causalkit.extrapolation.encoder_reports import (
     EncoderDiagnostics,
-    EncoderSummary,
     diagnose_encoder,
     invariance_of_rows,
     summarise_encoder,
 )
 from causalkit.extrapolation.invariance import InvarianceTest
 from causalkit.extrapolation.sieve_fit import ActionMoments
+from causalkit.inference import FitSummary
 
 __all__ = ["EncoderAnswers"]
 
@@ -93,7 +93,7 @@ class EncoderAnswers(CodeParts):
         check_is_fitted(self)
         return diagnose_encoder(self)
 
-    def summary(self) -> EncoderSummary:
+    def summary(self) -> FitSummary:
         """What was fitted, and the assumptions that it rests on."""
         check_is_fitted(self)
         return summarise_encoder(self)

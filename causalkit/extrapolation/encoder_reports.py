@@ -13,6 +13,7 @@ from causalkit.extrapolation.encoder_models import action_line
 from causalkit.extrapolation.invariance import InvarianceTest, visible_share_spectrum, wild_bootstrap_pvalue
 from causalkit.extrapolation.penalty import project_off_actions
 from causalkit.extrapolation.sieve_fit import ActionMoments
+from causalkit.inference import FitSummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSUMPTIONS",
     "EncoderDiagnostics",
-    "EncoderSummary",
     "diagnose_encoder",
     "invariance_of_rows",
     "summarise_encoder",
@@ -82,32 +82,6 @@ class EncoderDiagnostics:
         if self.reconstruction_error is not None:
             lines.insert(2, f"Share of variance not reconstructed: {self.reconstruction_error:.4g}")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class EncoderSummary:
-    """What was fitted, and the assumptions that it rests on.
-
-    Attributes
-    ----------
-    table : DataFrame
-        One row per direction: canonical correlation and the slopes on the actions.
-    notes, assumptions : tuple of str
-    """
-
-    table: pd.DataFrame
-    notes: tuple[str, ...]
-    assumptions: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        lines = [*self.notes, "", self.table.round(4).to_string(), "", "Assumptions"]
-        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
-        table = self.table.to_html(float_format=lambda v: f"{v:.4g}", border=0)
-        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
 
 
 def invariance_of_rows(
@@ -174,7 +148,7 @@ def weak_direction(test: CanonicalTest) -> str | None:
     )
 
 
-def summarise_encoder(encoder: Any) -> EncoderSummary:
+def summarise_encoder(encoder: Any) -> FitSummary:
     """Summary of a fitted LinearInvarianceEncoder."""
     import pandas as pd
 
@@ -200,4 +174,4 @@ def summarise_encoder(encoder: Any) -> EncoderSummary:
             "The sieve has no decoder, hence no reconstruction check; noise on X, or variation in X that Z does not "
             "drive, breaks it, as it breaks the model; images need network features."
         )
-    return EncoderSummary(table, tuple(notes), ASSUMPTIONS)
+    return FitSummary(table, notes=tuple(notes), assumptions=ASSUMPTIONS)

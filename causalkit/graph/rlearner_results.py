@@ -33,7 +33,8 @@ from causalkit.graph.final_models import Residuals
 from causalkit.graph.neighbourhoods import NodeFeatures
 from causalkit.graph.pool import FeatureSets
 from causalkit.graph.rlearner_predictions import RLearnerPredictions
-from causalkit.graph.summaries import GraphSummary, summarise_rlearner
+from causalkit.graph.summaries import summarise_rlearner
+from causalkit.inference import FitSummary
 from causalkit.inference.result import check_confidence_level
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class RLearnerResults(RLearnerPredictions):
         }
         return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "reading"])
 
-    def summary(self) -> GraphSummary:
+    def summary(self) -> FitSummary:
         """Average effects, how they were made, and the assumptions that they rest on."""
         check_is_fitted(self)
         return summarise_rlearner(self)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from causalkit.graph.neighbourhoods import NodeFeatures
 from causalkit.graph.pool import FeatureSets
 from causalkit.graph.spillover_exposures import ExposureMoments
-from causalkit.graph.summaries import GraphSummary
+from causalkit.inference import FitSummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,7 @@ def levels_by_effect(kinds: dict[str, str], at: Any, interaction: bool) -> dict[
     return {"at": at}
 
 
-def summarise_spillover(learner: Any) -> GraphSummary:
+def summarise_spillover(learner: Any) -> FitSummary:
     """Summary of a fitted SpilloverRLearner."""
     exposures = learner.exposure_names_
     spills = ["spillover"] if len(exposures) == 1 else [f"spillover_{name}" for name in exposures]
@@ -164,4 +164,4 @@ def summarise_spillover(learner: Any) -> GraphSummary:
         "The intervals are for a wider population of such nodes on this network; for the average over exactly "
         "these nodes they are a little wide.",
     )
-    return GraphSummary(result.summary(), ASSUMPTIONS, notes)
+    return FitSummary(result.summary(), notes=notes, assumptions=ASSUMPTIONS)

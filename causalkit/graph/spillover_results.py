@@ -16,8 +16,7 @@ from causalkit.graph.spillover_inputs import ExposureSource, mapped_source
 from causalkit.graph.spillover_moments import average_scores, require_variation
 from causalkit.graph.spillover_reports import exposure_cells, levels_by_effect, summarise_spillover
 from causalkit.graph.spillover_training import TrainingState, repeats_of
-from causalkit.graph.summaries import GraphSummary
-from causalkit.inference import InferenceResult
+from causalkit.inference import FitSummary, InferenceResult
 from causalkit.validation import check_choice, check_matrix, check_vector
 
 if TYPE_CHECKING:
@@ -326,7 +325,7 @@ class SpilloverResults(NetworkInference):
             rows[f"spread over repeats, {name}"] = (float(shown), "large against the standard error: raise n_repeats")
         return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "reading"])
 
-    def summary(self) -> GraphSummary:
+    def summary(self) -> FitSummary:
         """Average effects, how they were made, and the assumptions that they rest on."""
         check_is_fitted(self)
         return summarise_spillover(self)

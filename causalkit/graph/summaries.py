@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from causalkit.inference import FitSummary
+
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-__all__ = ["GraphSummary", "summarise_rlearner"]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class GraphSummary:
-    """Average effects of a fitted learner on a graph.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Estimate, standard error, statistic, p-value and 95 % interval.
-    assumptions : tuple of str
-        What the numbers rest on.
-    notes : tuple of str
-        How they were made, and what to look at.
-    """
-
-    table: pd.DataFrame
-    assumptions: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        lines = [*self.notes, "", self.table.round(5).to_string(), "", "Assumptions"]
-        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
-        table = self.table.to_html(float_format=lambda v: f"{v:.5g}", border=0)
-        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
+__all__ = ["summarise_rlearner"]
 
 
-def summarise_rlearner(learner: Any) -> GraphSummary:
+def summarise_rlearner(learner: Any) -> FitSummary:
     """Summary of a fitted GraphRLearner."""
     import pandas as pd
 
@@ -78,4 +50,4 @@ def summarise_rlearner(learner: Any) -> GraphSummary:
         "Graph and covariates were measured before treatment.",
         "Inference is conditional on the graph.",
     )
-    return GraphSummary(table, assumptions, notes)
+    return FitSummary(table, notes=notes, assumptions=assumptions)

@@ -8,9 +8,11 @@ from causalkit.inference.network_distance import Skeleton, mean_path_length, net
 from causalkit.inference.network_forms import NetworkCovariance
 from causalkit.inference.network_moran import CovariateAssociation, MoranTest, covariate_association, moran
 from causalkit.inference.result import InferenceResult
+from causalkit.inference.summary import FitSummary
 
 __all__ = [
     "CovariateAssociation",
+    "FitSummary",
     "InferenceResult",
     "MoranTest",
     "NetworkBandwidth",

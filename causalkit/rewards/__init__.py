@@ -9,7 +9,6 @@ from causalkit.rewards.pairs import make_preference_pairs
 from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reward_function import RewardFunction, as_reward_function
 from causalkit.rewards.sensitivity import e_value, omitted_variable_bias, robustness_value
-from causalkit.rewards.summaries import RewardSummary
 
 __all__ = [
     "ExperimentFusion",
@@ -17,7 +16,6 @@ __all__ = [
     "RewardDeconfounder",
     "RewardDiagnostics",
     "RewardFunction",
-    "RewardSummary",
     "SentenceEncoder",
     "as_reward_function",
     "benchmark_confounders",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.exceptions import MethodNotApplicableError
-from causalkit.inference import InferenceResult
+from causalkit.inference import FitSummary, InferenceResult
 from causalkit.inference.result import check_confidence_level
 from causalkit.rewards.backfitting import is_nonlinear
 from causalkit.rewards.confounders import Confounders, confounder_frame, refuse_unseen
@@ -21,7 +21,7 @@ from causalkit.rewards.pairwise import PairwiseRewardModel
 from causalkit.rewards.reading import encode
 from causalkit.rewards.sensitivity import sensitivity_frame
 from causalkit.rewards.standardization_method import ModelEffect, StandardizedEffect
-from causalkit.rewards.summaries import RewardSummary, summarise
+from causalkit.rewards.summaries import summarise
 from causalkit.validation import check_fit_table, check_sample_weight, check_vector
 
 if TYPE_CHECKING:
@@ -270,12 +270,12 @@ class FittedReward:
         check_is_fitted(self)
         return self._diagnostics
 
-    def summary(self) -> RewardSummary:
+    def summary(self) -> FitSummary:
         """Coefficients, the assumptions that they rest on, and notes.
 
         Returns
         -------
-        RewardSummary
+        FitSummary
         """
         check_is_fitted(self)
         return summarise(self)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from causalkit.inference import FitSummary
 from causalkit.rewards.records import BASELINES
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-__all__ = ["RewardSummary", "summarise"]
+__all__ = ["summarise"]
 
 _CONSISTENCY = (
     "Consistency: the logged outcome is the outcome of the text as published; rows do not affect one another."
@@ -34,36 +34,7 @@ _OF_METHOD = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class RewardSummary:
-    """Coefficients with intervals, assumptions and notes of a fitted :class:`RewardDeconfounder`.
-
-    Attributes
-    ----------
-    table : DataFrame
-        Estimate, standard error, statistic, p-value and 95 % interval of each coefficient.
-    assumptions : tuple of str
-        What the numbers rest on.
-    notes : tuple of str
-        What the method is, what the interval is for, and what was warned of.
-    """
-
-    table: pd.DataFrame
-    assumptions: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        lines = [*self.notes, "", self.table.round(5).to_string(), "", "Assumptions"]
-        return "\n".join([*lines, *(f"{i}. {text}" for i, text in enumerate(self.assumptions, start=1))])
-
-    def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        listed = "".join(f"<li>{text}</li>" for text in self.assumptions)
-        table = self.table.to_html(float_format=lambda v: f"{v:.5g}", border=0, max_rows=30)
-        return f"<div>{notes}{table}<details><summary>Assumptions</summary><ol>{listed}</ol></details></div>"
-
-
-def summarise(estimator: Any) -> RewardSummary:
+def summarise(estimator: Any) -> FitSummary:
     """Summary of a fitted RewardDeconfounder."""
     method, parts = estimator.method, estimator._parts
     notes = [f"RewardDeconfounder, method={method!r}: {len(parts.residuals)} rows, {len(parts.coef)} features"]
@@ -94,4 +65,4 @@ def summarise(estimator: Any) -> RewardSummary:
     assumptions += [_OVERLAP, _REPRESENTATION, _SAMPLING]
     if method in _OF_METHOD:
         assumptions.append(_OF_METHOD[method])
-    return RewardSummary(estimator.inference().summary(), tuple(assumptions), tuple(notes))
+    return FitSummary(estimator.inference().summary(), notes=tuple(notes), assumptions=tuple(assumptions))
