@@ -45,7 +45,7 @@ def test_linear_mappings_equal_dense_products(directed: bool) -> None:
     }
     for kind, value in expected.items():
         assert_allclose(exposure_mapping(graph, t, kind), value, rtol=1e-6, err_msg=kind)
-    E = sparse.random_array((12, 12), density=0.3, rng=1).tolil()
+    E = sparse.random_array((12, 12), density=0.3, random_state=np.random.default_rng(1)).tolil()
     E.setdiag(0)
     assert_allclose(exposure_mapping(graph, t, E.tocsr()), E.toarray() @ t)
 

@@ -29,7 +29,7 @@ from tests.graph.test_exposure import random_graph
 
 
 def outside_matrix(n: int) -> Any:
-    E = sparse.random_array((n, n), density=0.4, rng=4).tolil()
+    E = sparse.random_array((n, n), density=0.4, random_state=np.random.default_rng(4)).tolil()
     E.setdiag(0)
     return E.tocsr()
 

@@ -30,9 +30,7 @@ EXPECTED_FAILURES = {
 }
 
 
-@parametrize_with_checks(
-    [PairwiseRewardModel(random_state=0)], expected_failed_checks=lambda _: EXPECTED_FAILURES, xfail_strict=True
-)
+@parametrize_with_checks([PairwiseRewardModel(random_state=0)], expected_failed_checks=lambda _: EXPECTED_FAILURES)
 def test_scikit_learn_check(estimator: Any, check: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
