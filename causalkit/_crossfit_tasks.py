@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from causalkit.seeds import task_seed
 from causalkit.threads import SingleThreadedBlas, boosting_threads
 from causalkit.validation import check_choice, check_sample_weight
 
@@ -88,19 +88,6 @@ class NamedFailure:
             return
         named = ValueError if issubclass(kind, ValueError) else RuntimeError
         raise named(f"{self.place} failed with {kind.__name__}: {error}") from error
-
-
-def root_seed(random_state: Any) -> int:
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31 - 1))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def task_seed(root: int, repeat: int, fold: int, name: str) -> int:
-    """Seed of one task: a function of its key, never of the order in which tasks run."""
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")
-    sequence = np.random.SeedSequence(root, spawn_key=(repeat, fold, *map(int, words)))
-    return int(sequence.generate_state(1)[0] >> 1)  # 31 bits: what every random_state accepts
 
 
 def check_nuisances(nuisances: Sequence[Nuisance], X: Any) -> list[Task]:

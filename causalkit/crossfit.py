@@ -13,15 +13,9 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
-from causalkit._crossfit_tasks import (
-    Nuisance,
-    check_nuisances,
-    check_training_rows,
-    fit_predict,
-    root_seed,
-    task_seed,
-)
+from causalkit._crossfit_tasks import Nuisance, check_nuisances, check_training_rows, fit_predict
 from causalkit.documented import DocumentedEstimator
+from causalkit.seeds import root_seed, task_seed
 from causalkit.validation import check_groups, check_integer
 
 __all__ = ["CrossFitResult", "CrossFitter", "Nuisance", "run_tasks"]

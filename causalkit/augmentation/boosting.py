@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
@@ -21,6 +20,7 @@ from causalkit.augmentation.parameter_warnings import warn_of_parameters
 from causalkit.augmentation.solution import reduce_parameters
 from causalkit.augmentation.stages import Rows, Settings, StageProblem, boost
 from causalkit.documented import DocumentedEstimator
+from causalkit.seeds import root_seed
 from causalkit.validation import check_fit_table, check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeBoostingRegressor"]
@@ -247,7 +247,7 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, Documente
             learning_rate=float(rate),
             max_leaf_nodes=check_integer(self.max_leaf_nodes, "max_leaf_nodes", low=2),
             min_samples_leaf=check_integer(self.min_samples_leaf, "min_samples_leaf", low=1),
-            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            seed=root_seed(self.random_state),
             verbose=bool(self.verbose),
         )
 

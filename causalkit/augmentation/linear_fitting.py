@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import MultiOutputMixin, RegressorMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.augmentation.arguments import Variation, check_same_rows, resolve_variation
@@ -37,6 +36,7 @@ from causalkit.exceptions import (
     MethodNotApplicableError,
     UnderIdentifiedError,
 )
+from causalkit.seeds import root_seed
 from causalkit.validation import (
     as_array,
     check_fit_table,
@@ -161,7 +161,7 @@ class IVLikeFitting(ImmutableAugmenterMixin, MultiOutputMixin, RegressorMixin, D
         return np.vstack([*moved, X.toarray() if sparse.issparse(X) else X])
 
     def _start_seed(self) -> None:
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._seed = root_seed(self.random_state)
 
     # ------------------------------------------------------------------ solution
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
@@ -26,6 +25,7 @@ from causalkit.nn.seeds import derived_seed, global_seed, torch_generator
 from causalkit.nn.splits import validation_split
 from causalkit.nn.state import arrays_of_module, module_outputs
 from causalkit.nn.training import TrainingOptions, TrainingRecord, train_module
+from causalkit.seeds import root_seed
 from causalkit.validation import check_choice, check_fit_table, check_groups, check_integer, check_sample_weight
 
 __all__ = ["IVLikeNetMixin"]
@@ -154,7 +154,7 @@ class IVLikeNetMixin(ImmutableAugmenterMixin):
         clusters = check_groups(groups, len(table), like="X")
         weight = np.ones(len(table)) if weight is None else weight
         rows = np.flatnonzero(weight > 0)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = root_seed(self.random_state)
         pairs = NetPairs(table, weight, variation, self.augmentation, derived_seed(seed, _KEYS["draws"])).take(rows)
         targets = self._make_targets(outcome[rows], weight[rows])
         codes = None if clusters is None else np.unique(clusters.codes[rows], return_inverse=True)[1]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.composition.subsample_fits import Plan, held_shrinkage, penalty_name, run_tasks
+from causalkit.seeds import root_seed
 from causalkit.validation import check_composition, check_integer
 
 __all__ = ["StabilitySelection", "stability_selection"]

@@ -18,6 +18,7 @@ from causalkit.debiasing.effects import DebiasedEffect
 from causalkit.debiasing.fitted import FittedCorrection
 from causalkit.debiasing.trial import check_trial, choose_downstream
 from causalkit.exceptions import CalibrationWarning
+from causalkit.seeds import generator
 from causalkit.validation import (
     check_choice,
     check_groups,
@@ -377,8 +378,6 @@ class CorrectionMixin(TransformerMixin):
         -------
         ndarray, shape (n, M)
         """
-        from sklearn.utils import check_random_state
-
         check_is_fitted(self)
         self._check_columns(predictions)
         check_integer(n_imputations, "n_imputations", low=2)
@@ -387,11 +386,7 @@ class CorrectionMixin(TransformerMixin):
             raise ValueError("impute is not defined for a correction by treatment: use effect with treatment.")
         fitted, cells = self._for_trial(len(x), None, None)
         self._extra_warnings(0)
-        if isinstance(random_state, np.random.Generator):
-            rng: Any = random_state
-        else:
-            rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
-        return fitted.draw(x, rng, n_imputations, cells)
+        return fitted.draw(x, generator(random_state), n_imputations, cells)
 
     # ------------------------------------------------------------------ diagnostics
 

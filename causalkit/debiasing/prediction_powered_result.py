@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 
 from causalkit.debiasing.power_tuning import Solution
 from causalkit.debiasing.two_sample import Codes, Side
 from causalkit.debiasing.two_sample_bootstrap import Solver, bootstrap_estimates
 from causalkit.inference.covariance import influence_covariance
 from causalkit.inference.result import InferenceResult
+from causalkit.seeds import generator
 from causalkit.validation import Groups
 
 __all__ = ["PredictionPoweredResult", "result_of"]
@@ -94,7 +94,7 @@ def result_of(
     counts = [(s, len(np.unique(c))) for s, c in _clustered_sides(labelled, unlabelled, codes, method)]
     words = " and ".join(f"{count} {side} clusters" for side, count in counts) or "independent rows"
     if n_bootstrap:
-        rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+        rng = generator(random_state)
         draws = bootstrap_estimates(solve, labelled, unlabelled, codes, n_bootstrap=n_bootstrap, rng=rng)
         cov, influence = np.atleast_2d(np.cov(draws, rowvar=False)), None
         words = f"{words}, bootstrap of {n_bootstrap} resamples"

@@ -21,6 +21,7 @@ from causalkit.debiasing.downstream import (
 )
 from causalkit.exceptions import OverlapWarning
 from causalkit.inference.covariance import cluster_sums
+from causalkit.seeds import root_seed
 from causalkit.validation import (
     Groups,
     Treatment,
@@ -374,16 +375,13 @@ def _aipw(
     random_state: Any,
 ) -> Downstream:
     from sklearn.linear_model import LinearRegression, LogisticRegression
-    from sklearn.utils import check_random_state
 
     from causalkit.crossfit import CrossFitter
     from causalkit.debiasing.doubly_robust import DoublyRobustFunctional
 
     if not isinstance(random_state, int | np.integer):
         # One seed for every fit of this effect: each nuisance and each column must see the same folds.
-        is_generator = isinstance(random_state, np.random.Generator)
-        rng = random_state if is_generator else check_random_state(random_state)
-        random_state = int(rng.integers(2**31 - 1) if is_generator else rng.randint(2**31 - 1))
+        random_state = root_seed(random_state)
 
     return DoublyRobustFunctional(
         treatment,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import IdentificationError, WeakInstrumentWarning
@@ -25,6 +24,7 @@ from causalkit.extrapolation.encoder_options import (
 )
 from causalkit.extrapolation.encoder_reports import weak_direction
 from causalkit.extrapolation.sieve_fit import ActionMoments
+from causalkit.seeds import root_seed
 
 __all__ = ["LinearInvarianceEncoder"]
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.extrapolation.control_function import ControlFunction, stage_rows
 from causalkit.nn import (
@@ -25,6 +24,7 @@ from causalkit.nn import (
     validation_split,
 )
 from causalkit.nn.blocks import check_layer_sizes
+from causalkit.seeds import root_seed
 from causalkit.validation import check_integer
 
 __all__ = ["NeuralControlFunction", "NeuralFit"]

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import RegressorTags
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import WeakInstrumentWarning
@@ -20,6 +19,7 @@ from causalkit.extrapolation.encoder import LinearInvarianceEncoder
 from causalkit.extrapolation.encoder_reports import weak_direction
 from causalkit.extrapolation.rep4ex_fit import FittedCurve, fit_curve, reported_losses
 from causalkit.extrapolation.support import ActionSupport
+from causalkit.seeds import root_seed
 from causalkit.validation import check_choice, check_integer
 
 __all__ = ["Rep4Ex"]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 
-from causalkit._crossfit_tasks import task_seed
 from causalkit.exceptions import WeakInstrumentWarning
 from causalkit.extrapolation.baselines import make_baseline
 from causalkit.extrapolation.curve_part import CurvePart, fit_curve_part, new_outcome_model
@@ -23,6 +22,7 @@ from causalkit.extrapolation.encoder_options import moment_weighting_of
 from causalkit.extrapolation.penalty import draw_frequencies, median_distance
 from causalkit.extrapolation.selection import Choice, SelectionSplit, choose_tuning, selection_split, thinned
 from causalkit.extrapolation.sieve_fit import RIDGES, ActionMoments
+from causalkit.seeds import task_seed
 
 __all__ = ["CurveRows", "CurveSettings", "EncoderFits", "FittedCurve", "fit_curve", "reported_losses"]
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.utils.parallel import delayed
 
-from causalkit._crossfit_tasks import task_seed
 from causalkit.crossfit import run_tasks
 from causalkit.exceptions import MethodNotApplicableError
 from causalkit.graph.final_models import (
@@ -21,6 +20,7 @@ from causalkit.graph.final_models import (
     linear_moments,
 )
 from causalkit.graph.final_stage import FinalStage, candidate_columns
+from causalkit.seeds import task_seed
 from causalkit.threads import SingleThreadedBlas
 from causalkit.validation import check_choice
 

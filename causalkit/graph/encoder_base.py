@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from causalkit.atomic_fit import atomic_fit
@@ -28,6 +27,7 @@ from causalkit.graph.hop_columns import Covered, covered_graph, moments
 from causalkit.graph.hops import HopFeatures, _warn_of_coverage
 from causalkit.graph.inputs import check_same_rows
 from causalkit.nn import arrays_of_module, fit_stacked_mlp, import_torch, load_arrays, resolve_device, single_threaded
+from causalkit.seeds import root_seed
 from causalkit.validation import check_sample_weight
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class GNNMixin:
         if covered is not None:  # hop features say it themselves
             _warn_of_coverage(covered, graph)
         validate_data(self, X, reset=True, skip_check_array=True)  # type: ignore[arg-type]
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = root_seed(self.random_state)
         self.graph_: Graph = graph
         self.device_ = str(device)
         self.encoder_ = plan.kind

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.parallel import delayed
 
-from causalkit._crossfit_tasks import NamedFailure, task_seed
+from causalkit._crossfit_tasks import NamedFailure
 from causalkit.crossfit import run_tasks
 from causalkit.graph.final_models import Residuals, fit_effect_model, given_kind
 from causalkit.graph.final_weights import compared, mixed_by_fold, weights_by_fold
 from causalkit.graph.nuisances import takes_graph
 from causalkit.graph.pool import MESSAGES, FeatureSets, encoder_label
 from causalkit.graph.warning_place import caller_level
+from causalkit.seeds import task_seed
 from causalkit.threads import SingleThreadedBlas
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import delayed
 
-from causalkit._crossfit_tasks import task_seed
 from causalkit.crossfit import run_tasks
 from causalkit.graph.nuisances import GraphNuisance, decide, fit_fold
 from causalkit.graph.pool import LARGE, MESSAGES, PoolChoice, PoolOptions, PoolTarget
+from causalkit.seeds import task_seed
 
 if TYPE_CHECKING:
     from causalkit.graph.inputs import NodeRows

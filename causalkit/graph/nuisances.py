@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.parallel import delayed
 
-from causalkit._crossfit_tasks import NamedFailure, seeded_clone, task_seed, weight_argument
+from causalkit._crossfit_tasks import NamedFailure, seeded_clone, weight_argument
 from causalkit.crossfit import run_tasks
 from causalkit.graph.neighbourhoods import NodeFeatures
 from causalkit.graph.pool import (
@@ -27,6 +27,7 @@ from causalkit.graph.pool import (
     choose_from_pool,
     fit_pool,
 )
+from causalkit.seeds import task_seed
 from causalkit.threads import SingleThreadedBlas, boosting_threads
 
 if TYPE_CHECKING:

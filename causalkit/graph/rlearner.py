@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.graph.effect_scores import EffectScores, effect_scores
@@ -26,6 +25,7 @@ from causalkit.graph.rlearner_fit import (
 from causalkit.graph.rlearner_predictions import squeezed
 from causalkit.graph.rlearner_results import RLearnerResults
 from causalkit.graph.row_labels import row_labels
+from causalkit.seeds import root_seed
 from causalkit.validation import check_integer
 
 __all__ = ["GraphRLearner"]

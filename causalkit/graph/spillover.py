@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
 from causalkit.graph.alignment import check_graph, require_rows, row_positions
@@ -18,6 +17,7 @@ from causalkit.graph.spillover_moments import effect_weights
 from causalkit.graph.spillover_results import SpilloverResults
 from causalkit.graph.spillover_training import train_spillover
 from causalkit.graph.unsaved import without_functions
+from causalkit.seeds import root_seed
 
 if TYPE_CHECKING:
     from causalkit.graph.graph import Graph

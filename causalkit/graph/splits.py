@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 
-from causalkit._crossfit_tasks import task_seed
 from causalkit.exceptions import FoldError, LeakageWarning
 from causalkit.graph.folds import GraphKFold
 from causalkit.graph.warning_place import caller_level
+from causalkit.seeds import task_seed
 from causalkit.validation import check_choice, check_integer
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils import TransformerTags, check_random_state
+from sklearn.utils import TransformerTags
 
 from causalkit.atomic_fit import atomic_fit
 from causalkit.documented import DocumentedEstimator
@@ -22,6 +22,7 @@ from causalkit.rewards.parameters import check_parameters, check_timing
 from causalkit.rewards.reading import prompt_codes, read_log
 from causalkit.rewards.records import EXTRA_ATTRIBUTES, LoggedRows, RewardParts
 from causalkit.rewards.row_hashes import hash_rows
+from causalkit.seeds import root_seed
 
 if TYPE_CHECKING:
     from causalkit.validation import Groups
@@ -267,7 +268,7 @@ class RewardDeconfounder(FittedReward, DocumentedEstimator):
             inside = prompt_codes(prompts, rows.n)
             self._kind_for(rows)  # refuses a covariance that the method or the groups do not allow
             check_timing(self, rows)
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            self._seed = root_seed(self.random_state)
             parts = parts_of(self, rows)
             overlap = overlap_spectrum(parts.second_moment, rows.feature_moment)
             self._store(rows, parts, overlap[0])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalkit._crossfit_tasks import root_seed
 from causalkit.rewards.confounders import confounder_frame
 from causalkit.rewards.diagnostics import prompt_variation
 from causalkit.rewards.pair_candidates import Rows, count_candidates, keep_pairs
@@ -20,6 +19,7 @@ from causalkit.rewards.pair_inputs import (
     pair_rules,
     pair_units,
 )
+from causalkit.seeds import root_seed
 from causalkit.validation import check_choice, check_integer, check_same_index, check_vector
 
 if TYPE_CHECKING:

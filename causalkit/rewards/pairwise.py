@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from causalkit.atomic_fit import atomic_fit
@@ -18,6 +17,7 @@ from causalkit.inference import InferenceResult
 from causalkit.rewards.bradley_terry import ComparedPairs, fit_bradley_terry, pairs_within
 from causalkit.rewards.orthogonal import times
 from causalkit.rewards.row_hashes import hash_rows
+from causalkit.seeds import generator
 from causalkit.validation import (
     Groups,
     check_fit_table,
@@ -198,7 +198,7 @@ class PairwiseRewardModel(RegressorMixin, DocumentedEstimator):
         return first[kept], second[kept], gap[kept]
 
     def _pairs(self, n: int, prompts: Groups | None) -> tuple[Rows, Rows]:
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
+        rng = generator(self.random_state)
         if prompts is not None:
             return pairs_within(prompts.codes, self.max_pairs_per_prompt, rng)
         return pairs_within(np.zeros(n, dtype=np.intp), self.max_pairs_per_prompt * n, rng)
