@@ -133,7 +133,7 @@ def compare_rewards(
         raise ValueError(
             "methods: none applies to these data. " + " ".join(f"{k}: {r['note']}" for k, r in rows.items())
         )
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame(list(rows.values()), index=list(rows))
     table = table[[*(c for c in table.columns if c not in ("warned", "note")), "warned", "note"]]
     table.index.name = "method"
     table.attrs = {"n_rows": n, "n_folds": len(folds), "yardstick": "y" if truth is None else "truth"}

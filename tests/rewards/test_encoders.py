@@ -42,7 +42,7 @@ def make_folder(path, seed=0, **config):
     settings |= {"max_position_embeddings": 32, "initializer_range": 0.7, **config}
     path.mkdir(exist_ok=True)
     (path / "vocab.txt").write_text("\n".join(WORDS))
-    transformers.BertTokenizerFast(vocab=str(path / "vocab.txt"), do_lower_case=True).save_pretrained(path)
+    transformers.BertTokenizerFast(str(path / "vocab.txt"), do_lower_case=True).save_pretrained(path)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         transformers.BertModel(transformers.BertConfig(vocab_size=len(WORDS), **settings)).save_pretrained(path)
@@ -127,7 +127,7 @@ def test_number_of_tokens(tmp_path, own, positions, limit):
 def test_lower_case_on_request(tmp_path):
     path = make_folder(tmp_path / "model")
     (path / "vocab.txt").write_text("\n".join(WORDS))
-    tokenizer = transformers.BertTokenizerFast(vocab=str(path / "vocab.txt"), do_lower_case=False)
+    tokenizer = transformers.BertTokenizerFast(str(path / "vocab.txt"), do_lower_case=False)
     tokenizer.save_pretrained(path)
     np.testing.assert_allclose(vectors(path, ["GOOD"])[0], by_hand(path, ["[UNK]"]), atol=2e-6)
     (path / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": True}))

@@ -108,7 +108,7 @@ def test_rate_and_bands() -> None:
         assert rate.dependence == "half-sample bootstrap over 200 rows"
     single, joint = curve.conf_band(), curve.conf_band(joint=True)
     assert_allclose(single["upper"] - single["toc"], stats.norm.ppf(0.975) * curve.std_error, rtol=1e-12)
-    assert (joint["upper"] - single["upper"])[:-1].min() > 0
+    assert (joint["upper"] - single["upper"]).iloc[:-1].min() > 0
     largest = (np.abs(curve.bootstrap[:, :9]) / curve.std_error[:9]).max(axis=1)
     width = (joint["upper"] - joint["toc"]).to_numpy()[:9] / curve.std_error[:9]
     assert_allclose(width, np.quantile(largest, 0.95), rtol=1e-10)
