@@ -76,7 +76,7 @@ class IVLikeBoostingRegressor(ImmutableAugmenterMixin, RegressorMixin, Documente
         Most leaves of a tree (leaves with exactly equal means count as one).
     min_samples_leaf : int, default=20
         Fewest rows of a leaf, augmented and original rows counted together. Rows count, not weights.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed of the augmentation.
     verbose : int, default=0
         1 shows a progress bar.

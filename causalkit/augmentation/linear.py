@@ -64,7 +64,7 @@ class IVLikeRegressor(BaseIVLikeRegressor):
         Whether to centre.
     rank_tol : float, default=1e-8
         Relative eigenvalue below which a direction counts as not moved, a parameter column as redundant.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Key of the draws.
     verbose : int, default=0
         Linear fits are silent.

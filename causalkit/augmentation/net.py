@@ -68,7 +68,7 @@ class IVLikeNetRegressor(RegressorMixin, IVLikeNetMixin, DocumentedEstimator):
         Epochs without improvement.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         "auto" is the GPU when there is one. Random numbers are drawn on the CPU for every device.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed of the weights, the split, the batches and the draws. On the CPU a fit repeats exactly, apart
         from a module of your own that is trained in several threads at once.
     verbose : int, default=0
@@ -220,7 +220,7 @@ class IVLikeNetClassifier(ClassifierMixin, IVLikeNetMixin, DocumentedEstimator):
         As for :class:`IVLikeNetRegressor`; without groups each class gives its share of the held-out rows.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         "auto" is the GPU when there is one.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed.
     verbose : int, default=0
         1 shows a progress line on the standard error stream.

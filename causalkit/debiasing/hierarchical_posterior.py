@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalkit.exceptions import ConvergenceWarning, MissingDependencyError
+from causalkit.seeds import root_seed
 
 __all__ = ["SitePosterior", "sample_posterior"]
 
@@ -84,11 +85,7 @@ def sample_posterior(
         marginal = dist.MultivariateNormal(mu.expand(observed.shape), noise + torch.diag_embed(tau**2))
         pyro.sample("theta_hat", marginal.to_event(1), obs=observed)
 
-    seed = (
-        int(np.random.default_rng(random_state).integers(2**31 - 1))
-        if not isinstance(random_state, int)
-        else random_state
-    )
+    seed = random_state if isinstance(random_state, int) else root_seed(random_state)
     # The tensors are tiny: a second thread only waits for the first.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

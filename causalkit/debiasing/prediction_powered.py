@@ -69,7 +69,7 @@ def prediction_powered_mean(
     n_bootstrap : int, default=0
         If positive, the covariance is that of this many resamples of rows (or clusters) of both samples,
         tuned anew in each.
-    random_state : int, RandomState instance or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed of the bootstrap.
 
     Returns

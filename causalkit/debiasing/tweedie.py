@@ -33,6 +33,7 @@ from causalkit.debiasing.tweedie_parts import (
 from causalkit.debiasing.working_model import breusch_pagan, check_increasing, residual_shape
 from causalkit.documented import DocumentedEstimator
 from causalkit.exceptions import CalibrationError, CalibrationWarning
+from causalkit.seeds import root_seed
 from causalkit.validation import check_choice, check_integer, check_vector
 
 __all__ = ["TweedieCorrection"]
@@ -80,7 +81,7 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         What sample weights mean.
     cv : int or splitter, default=5
         Folds of the choice of knots.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed of the folds.
 
     Attributes
@@ -280,7 +281,9 @@ class TweedieCorrection(CorrectionMixin, DocumentedEstimator):
         if isinstance(self.cv, int | np.integer):
             splits = check_integer(self.cv, "cv", low=2)
             if groups is None:
-                cv: Any = KFold(splits, shuffle=True, random_state=self.random_state)
+                given = self.random_state  # of generators scikit-learn's splitters know nothing
+                state = root_seed(given) if isinstance(given, np.random.Generator) else given
+                cv: Any = KFold(splits, shuffle=True, random_state=state)
             else:
                 cv = GroupKFold(min(splits, int(groups.max()) + 1))
         else:

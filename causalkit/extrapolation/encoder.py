@@ -95,7 +95,7 @@ class LinearInvarianceEncoder(EncoderAnswers, TransformerMixin, DocumentedEstima
         Workers for the path of λ.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where networks train.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Seed.
     verbose : int, default=0
         1 shows progress.

@@ -114,7 +114,7 @@ class NeuralControlFunction(ControlFunction):
         Most steps, of at most 500 rows each.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where to train.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Seed.
 
     Attributes

@@ -62,7 +62,7 @@ class Rep4Ex(DoseCurves, DocumentedEstimator):
         Workers for refits.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where networks train.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Seed.
     verbose : int, default=0
         1 shows progress.

@@ -78,7 +78,7 @@ class GNNRegressor(RegressorMixin, GNNMixin, DocumentedEstimator):
         always use whole neighbourhoods.
     device : {"auto", "cpu", "cuda", "cuda:N"}, default="auto"
         "auto" is the GPU when there is one. Random numbers are drawn on the CPU for every device.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed. On the CPU a fit repeats exactly, apart from a module of your own that draws random numbers while
         other threads do.
     verbose : int, default=0

@@ -52,7 +52,7 @@ class GraphKFold(BaseCrossValidator):
         r; 0 removes nothing.
     min_train_share : float, default=0.25
         Smallest share of the rows of the other folds that the buffer may leave.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Seed; an integer gives the same folds at every call.
 
     Attributes

@@ -89,7 +89,7 @@ class GraphRLearner(RLearnerResults, DocumentedEstimator):
         Workers, as in joblib; results do not depend on it.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where networks train.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Seed.
     verbose : int, default=0
         1 shows progress.

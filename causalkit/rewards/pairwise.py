@@ -53,7 +53,7 @@ class PairwiseRewardModel(RegressorMixin, DocumentedEstimator):
         Pairs whose rewards differ by no more are left out.
     cv, n_repeats, n_jobs, device, verbose
         Not used: the fit is one Newton iteration on the CPU. They are there so that all estimators take the same.
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState, Generator or None, default=None
         Draws the pairs.
 
     Attributes

@@ -118,6 +118,18 @@ def test_constructor_is_keyword_only_and_stores_what_it_is_given(case: ContractC
     assert all(getattr(built, name) is mark for name, mark in marks.items())
 
 
+def test_seeds_may_be_states_and_generators_of_numpy(case: ContractCase, data: ContractData) -> None:
+    if "random_state" not in case.estimator.get_params():
+        assert not hasattr(case.estimator, "random_state")
+        return
+    for seeded in (np.random.default_rng, np.random.RandomState):
+        first, second = (
+            clone(case.estimator).set_params(random_state=seeded(5)).fit(data.X, data.y, **data.fit_params)
+            for _ in range(2)
+        )
+        _assert_same_fit(first, second)
+
+
 def test_fit_returns_self_and_leaves_parameters_and_data(case: ContractCase, data: ContractData) -> None:
     estimator = clone(case.estimator)
     before = repr(estimator.get_params())
