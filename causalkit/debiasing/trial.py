@@ -288,7 +288,11 @@ def _logistic_propensity(trial: Trial, treatment: Treatment) -> tuple[Array, Arr
     scaled = scaled[:, spread > 0]
     solver = "newton-cholesky" if len(treatment.levels) == 2 else "lbfgs"
     model = LogisticRegression(C=np.inf, solver=solver, tol=1e-8, max_iter=2000)
-    probabilities = model.fit(scaled, treatment.codes, sample_weight=trial.rows.weight).predict_proba(scaled)
+    with warnings.catch_warnings():
+        # C=inf is how to ask for no penalty since scikit-learn 1.8, which still warns that penalty=None ignores C.
+        warnings.filterwarnings("ignore", "Setting penalty=None", UserWarning)
+        model.fit(scaled, treatment.codes, sample_weight=trial.rows.weight)
+    probabilities = model.predict_proba(scaled)
     surprise = np.eye(len(treatment.levels))[treatment.codes] - probabilities
     # Under complete separation the likelihood has no maximum: iterations stop wherever every row is predicted.
     if np.abs(surprise).max() < 1e-4 or not ((probabilities > 1e-12) & (probabilities < 1 - 1e-12)).all():
