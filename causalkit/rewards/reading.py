@@ -185,19 +185,8 @@ def read_log(
     names = names or [f"x{j}" for j in range(features.shape[1])]
     mean = transposed_times(features, np.ones(n_rows) if weight is None else weight) / n_rows
     moment = gram(features, weight, centre=mean) / n_rows
-    rows = LoggedRows(
-        features,
-        outcome,
-        coded,
-        weight,
-        check_groups(groups, n_rows, like="X"),
-        names,
-        Z,
-        z_names,
-        targets,
-        mean,
-        moment,
-    )
+    clusters = check_groups(groups, n_rows, like="X")
+    rows = LoggedRows(features, outcome, coded, weight, clusters, names, Z, z_names, targets, mean, moment)
     return rows, frame
 
 
